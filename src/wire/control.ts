@@ -1,0 +1,197 @@
+// The two local sockets of a node, as types: heart <-> daemon, and daemon <-> command line. Both are Unix
+// stream sockets in the runtime directory (`heart.sock`, `control.sock`), mode 0600, one JSON object a line,
+// at most CONTROL_LINE_BYTES_MAX. A request carries `request` (any number), its answer the same number.
+// Local and same-version: strict JSON is enough here; port 1148 speaks the codecs of this room instead. Pure.
+
+import type { GateState, NodeId, Role, Term } from "../base/units.ts";
+
+/** A place in the log: sequence numbers start at 1 with each term. */
+export interface Position {
+  readonly term: number;
+  readonly sequence: number;
+}
+
+/** What the daemon tells heart every 200 ms and at every change; heart puts it into each heartbeat. */
+export interface DaemonReport {
+  readonly kind: "daemon";
+  /** Standby: holds the active's whole state up to `position`. Active: forwarding is dressed and in place. */
+  readonly ready: boolean;
+  /** Why not, in words; empty where ready. */
+  readonly reasons: readonly string[];
+  /** Last position written into this node's kernel (standby) or produced (active). */
+  readonly position: Position;
+  readonly sessions: number;
+  readonly configurationDigest: string;
+}
+
+/** Requests that heart answers. `daemon` needs no answer. */
+export type HeartRequest =
+  | DaemonReport
+  /** An announced restart of the daemon: heart waits 60 s instead of 10 before it calls it wedged. */
+  | { readonly kind: "daemon-restarting" }
+  | { readonly kind: "state"; readonly request: number }
+  /** From now on `state` lines come unasked at every change. */
+  | { readonly kind: "subscribe" }
+  | { readonly kind: "handover"; readonly request: number }
+  /** Hand over where the peer is ready, then shut the gate, remove it and exit. */
+  | { readonly kind: "leave"; readonly request: number };
+
+export interface PathState {
+  readonly name: string;
+  /** Milliseconds since the last good heartbeat on it; null where none was ever heard. */
+  readonly heardMsAgo: number | null;
+  readonly sent: number;
+  readonly received: number;
+  /** Refused datagrams by reason. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
+export interface SegmentState {
+  readonly name: string;
+  readonly carrier: boolean;
+  /** Milliseconds since a third party was heard; null where never. */
+  readonly witnessMsAgo: number | null;
+  /** The gate's table is in place. */
+  readonly gated: boolean;
+}
+
+export interface PeerState {
+  readonly heard: boolean;
+  readonly role: Role | null;
+  readonly term: Term | null;
+  readonly ready: boolean;
+  readonly position: Position | null;
+  readonly sessions: number | null;
+  readonly configurationDigest: string | null;
+}
+
+export interface TakeoverReport {
+  readonly term: number;
+  readonly kind: "takeover" | "handover" | "election";
+  /** Silence of the peer at the moment of opening. */
+  readonly silenceMs: number;
+  /** From the decision to the open gate. */
+  readonly openMs: number;
+  /** Wall-clock time of opening, ISO 8601. */
+  readonly at: string;
+}
+
+export interface AlarmState {
+  readonly code: string;
+  readonly severity: "info" | "warning" | "critical";
+  readonly text: string;
+  readonly advice: string;
+  /** ISO 8601. */
+  readonly since: string;
+}
+
+export interface HeartState {
+  readonly node: NodeId;
+  readonly pid: number;
+  readonly role: Role;
+  readonly term: Term;
+  readonly gate: GateState;
+  /** Milliseconds of the lease in force when last renewed; 0 where none. */
+  readonly leaseMs: number;
+  readonly sinceMs: number;
+  readonly peer: PeerState;
+  readonly paths: readonly PathState[];
+  readonly segments: readonly SegmentState[];
+  readonly lastTakeover: TakeoverReport | null;
+  readonly alarms: readonly AlarmState[];
+  readonly realTime: boolean;
+  /** Lease renewals refused after a lapse, longest interval between two renewals, since start. */
+  readonly renewals: { readonly done: number; readonly refused: number; readonly longestMs: number };
+}
+
+export type HeartMessage =
+  | { readonly kind: "state"; readonly request?: number; readonly state: HeartState }
+  | { readonly kind: "done"; readonly request: number; readonly message: string }
+  | { readonly kind: "refused"; readonly request: number; readonly reason: string };
+
+/** Requests that the daemon answers, for the command line. */
+export type DaemonRequest =
+  | { readonly kind: "show"; readonly request: number; readonly what: "pair" | "links" }
+  | {
+      readonly kind: "show";
+      readonly request: number;
+      readonly what: "sessions";
+      readonly filter: SessionFilter;
+      readonly limit: number;
+    }
+  | { readonly kind: "handover"; readonly request: number }
+  | { readonly kind: "stop"; readonly request: number };
+
+export interface SessionFilter {
+  readonly link?: number;
+  readonly protocol?: string;
+  /** Either end, as an address. */
+  readonly address?: string;
+  readonly port?: number;
+  readonly family?: 4 | 6;
+}
+
+export interface SessionView {
+  readonly protocol: string;
+  readonly family: 4 | 6;
+  readonly source: string;
+  readonly destination: string;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Where the far end sends its answers: the translated source. */
+  readonly translatedSource: string;
+  readonly translatedPort: number;
+  readonly link: number;
+  readonly state: string;
+  readonly timeoutSeconds: number;
+}
+
+export interface ReplicationState {
+  readonly connected: boolean;
+  readonly path: string | null;
+  readonly direction: "sending" | "receiving" | "none";
+  /** Synchronised: the snapshot is complete and changes flow. */
+  readonly synchronised: boolean;
+  readonly produced: Position | null;
+  readonly acknowledged: Position | null;
+  readonly applied: Position | null;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface PairView {
+  readonly pair: string;
+  readonly node: NodeId;
+  readonly version: string;
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  readonly heart: HeartState | null;
+  readonly replication: ReplicationState;
+  readonly sessions: number;
+  readonly configurationDigest: string;
+}
+
+export interface LinkView {
+  readonly id: number;
+  readonly name: string;
+  readonly device: string;
+  readonly port: string;
+  readonly carrier: boolean;
+  readonly weight: number;
+  readonly slots: number;
+  readonly addresses: readonly string[];
+  readonly gateway: readonly string[];
+  readonly sessions: number;
+}
+
+export type DaemonMessage =
+  | { readonly kind: "pair"; readonly request: number; readonly view: PairView }
+  | { readonly kind: "links"; readonly request: number; readonly links: readonly LinkView[] }
+  | {
+      readonly kind: "sessions";
+      readonly request: number;
+      readonly sessions: readonly SessionView[];
+      readonly total: number;
+      readonly truncated: boolean;
+    }
+  | { readonly kind: "done"; readonly request: number; readonly message: string }
+  | { readonly kind: "refused"; readonly request: number; readonly reason: string };
