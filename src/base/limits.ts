@@ -39,6 +39,8 @@ export const LOG_BYTES_MAX = 32 << 20;
 export const CHANGED_KEYS_MAX = 1 << 22;
 
 export const EVENT_SOCKET_BYTES = 64 << 20;
+/** One netlink datagram: the kernel fills dumps up to 32 KiB where the reader offers that much. */
+export const NETLINK_RECEIVE_BYTES = 64 * 1024;
 export const CONTROL_LINE_BYTES_MAX = 256 * 1024;
 export const CONTROL_CLIENTS_MAX = 32;
 export const NEIGHBOURS_MAX = 16384;
