@@ -43,6 +43,14 @@ export const EVENT_SOCKET_BYTES = 64 << 20;
 export const NETLINK_RECEIVE_BYTES = 64 * 1024;
 export const CONTROL_LINE_BYTES_MAX = 256 * 1024;
 export const CONTROL_CLIENTS_MAX = 32;
+/** Sessions in one answer of `show sessions`: what surely fits one line of the control socket. */
+export const SESSIONS_SHOWN_MAX = 600;
+/** One session as JSON, at its longest (three IPv6 addresses, every key). */
+export const SESSION_JSON_BYTES_MAX = 400;
+/** Length of a Unix socket's path: sun_path of <linux/un.h> less its terminating zero. */
+export const SOCKET_PATH_BYTES_MAX = 107;
+/** How long the command line waits for an answer of the daemon or of heart. */
+export const CONTROL_ANSWER_MS_MAX = 30_000;
 export const NEIGHBOURS_MAX = 16384;
 
 export const HEARTBEAT_MS_MIN = 2;
@@ -62,3 +70,7 @@ assert(SLOTS === 1 << 12, "slots are a power of two");
 assert(LEASE_MS_DEFAULT < DEAD_AFTER_MS_DEFAULT, "the lease ends before silence counts as death");
 assert(HEARTBEAT_MS_DEFAULT * 3 <= LEASE_MS_DEFAULT, "a lease survives two late renewals");
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
+assert(
+  SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,
+  "a list of sessions fits a line",
+);

@@ -1,0 +1,194 @@
+// The control socket: mode, order of answers, bounds, a stale socket, a second daemon, a client that hangs up.
+
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import { type ControlServer, connectControl, controlAnswers, serveControl } from "../../src/admin/control.ts";
+import { BoundaryError } from "../../src/base/errors.ts";
+import { CONTROL_CLIENTS_MAX, CONTROL_LINE_BYTES_MAX } from "../../src/base/limits.ts";
+import type { DaemonMessage, DaemonRequest } from "../../src/wire/control.ts";
+
+let directory: string;
+let path: string;
+const servers: ControlServer[] = [];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "understudy-control-"));
+  path = join(directory, "run", "control.sock");
+});
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.close();
+  rmSync(directory, { recursive: true });
+});
+
+const done = (request: DaemonRequest): DaemonMessage => ({
+  kind: "done",
+  request: request.request,
+  message: request.kind,
+});
+const serve = async (answer: Parameters<typeof serveControl>[0]["answer"] = done): Promise<ControlServer> => {
+  const server = await serveControl({ path, answer });
+  servers.push(server);
+  return server;
+};
+const connect = () => connectControl<DaemonRequest, DaemonMessage>({ path, server: "the daemon" });
+const refused = (code: string) => (error: unknown) => error instanceof BoundaryError && error.code === code;
+
+/** Sends raw text and resolves to everything that came back until the server closed or one line arrived. */
+function raw(text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path, () => socket.write(text));
+    let received = "";
+    socket.setEncoding("utf8").on("data", (part: string) => {
+      received += part;
+      if (received.includes("\n")) socket.end();
+    });
+    socket.on("close", () => resolve(received)).on("error", reject);
+  });
+}
+
+test("the socket is for its owner alone, and gone after closing", async () => {
+  const server = await serve();
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(statSync(join(directory, "run")).mode & 0o777, 0o700);
+  servers.pop();
+  await server.close();
+  assert.ok(!existsSync(path));
+});
+
+test("requests of one client are answered in order, each with its number", async () => {
+  const order: number[] = [];
+  await serve(async (request) => {
+    // The first takes the longest: it must come first nevertheless.
+    for (let turn = request.request; turn < 4; turn += 1) await new Promise(setImmediate);
+    order.push(request.request);
+    return done(request);
+  });
+  const client = await connect();
+  const answers = await Promise.all([1, 2, 3].map(() => client.request({ kind: "handover" })));
+  assert.deepEqual(order, [1, 2, 3]);
+  assert.deepEqual(
+    answers.map((answer) => answer.request),
+    [1, 2, 3],
+  );
+  client.close();
+});
+
+test("what the daemon's answer throws reaches the client as its words", async () => {
+  await serve(() => {
+    throw new BoundaryError({ operation: "hand over", code: "NOT_READY", words: "b lacks 12 sessions" });
+  });
+  const client = await connect();
+  assert.deepEqual(await client.request({ kind: "handover" }), {
+    kind: "refused",
+    request: 1,
+    reason: "hand over: NOT_READY: b lacks 12 sessions",
+  });
+  client.close();
+});
+
+test("a line that is no request is refused with a reason, and the next one is served", async () => {
+  await serve();
+  assert.match(await raw("hello\n"), /"refused","request":0,"reason":"not JSON/);
+  assert.match(await raw('{"kind":"sing","request":7}\n'), /"request":7,"reason":"kind: expected show/);
+  assert.match(await raw('{"kind":"stop","request":8}\n'), /"done","request":8/);
+});
+
+test("a line without end is refused at the bound, not collected", async () => {
+  await serve();
+  assert.match(await raw("x".repeat(CONTROL_LINE_BYTES_MAX + 1)), /line-too-long/);
+});
+
+test("an answer that is too long becomes a refusal that says what to do", async () => {
+  await serve((request) => ({
+    kind: "done",
+    request: request.request,
+    message: "x".repeat(CONTROL_LINE_BYTES_MAX),
+  }));
+  const client = await connect();
+  const answer = await client.request({ kind: "stop" });
+  assert.equal(answer.kind, "refused");
+  client.close();
+});
+
+test("one client more than the limit is told so", async () => {
+  await serve();
+  const clients = await Promise.all(Array.from({ length: CONTROL_CLIENTS_MAX }, connect));
+  // An answer to each, so that all of them are surely accepted.
+  await Promise.all(clients.map((client) => client.request({ kind: "stop" })));
+  assert.match(await raw(""), /too many clients/);
+  for (const client of clients) client.close();
+});
+
+test("a second daemon is refused while the first answers", async () => {
+  await serve();
+  await assert.rejects(serveControl({ path, answer: done }), refused("ALREADY_RUNNING"));
+  assert.ok(await controlAnswers(path));
+});
+
+test("a stale socket is replaced", async () => {
+  const first = await serve();
+  // What a killed daemon leaves: a bound file that nobody listens on.
+  const left = join(directory, "left.sock");
+  const server = createServer().listen(left);
+  await new Promise((resolve) => server.once("listening", resolve));
+  servers.pop();
+  await first.close();
+  const { linkSync } = await import("node:fs");
+  linkSync(left, path);
+  await new Promise((resolve) => server.close(resolve));
+  assert.ok(!(await controlAnswers(path)));
+  await serve();
+  assert.ok(await controlAnswers(path));
+});
+
+test("closing leaves the file of a daemon that took the place", async () => {
+  const first = await serve();
+  const { unlinkSync } = await import("node:fs");
+  unlinkSync(path);
+  await serve();
+  await first.close();
+  assert.ok(existsSync(path));
+  servers.shift();
+});
+
+test("a file that is no socket is not touched", async () => {
+  await (await serve()).close();
+  servers.pop();
+  writeFileSync(path, "mine");
+  await assert.rejects(serveControl({ path, answer: done }), refused("NOT_A_SOCKET"));
+  assert.ok(existsSync(path));
+});
+
+test("a path too long for a socket is refused in words", async () => {
+  const long = join(directory, "x".repeat(120), "control.sock");
+  await assert.rejects(serveControl({ path: long, answer: done }), refused("PATH_TOO_LONG"));
+});
+
+test("nobody there: the client says what to do", async () => {
+  await assert.rejects(connect(), (error) => {
+    assert.ok(error instanceof BoundaryError);
+    assert.equal(error.code, "ENOENT");
+    assert.match(error.message, /systemctl start understudy/);
+    return true;
+  });
+});
+
+test("a server that hangs up fails what waits", async () => {
+  await serve(() => new Promise(() => {}));
+  const client = await connect();
+  const answer = assert.rejects(client.request({ kind: "stop" }), refused("CLOSED"));
+  const server = servers.pop()!;
+  await server.close();
+  await answer;
+});
+
+test("a server that stays silent is not waited for without end", async () => {
+  await serve(() => new Promise(() => {}));
+  const client = await connect();
+  await assert.rejects(client.request({ kind: "stop" }, 5), refused("ETIMEDOUT"));
+  client.close();
+});
