@@ -3,27 +3,33 @@
 // out in canonical form (RFC 5952), so that two spellings of one address are one string. Reading is strict: no
 // leading zeros in IPv4 (inet_aton would take them for octal), no zone (`%eth0`), no blanks. Pure.
 
-/** An address with its prefix length. Host bits may be set: `10.20.0.1/16` is an interface's address. */
-export interface Cidr {
+/** 4 or 16 bytes in network order: their number is the family. */
+export type AddressBytes = Uint8Array;
+
+export interface Address {
   readonly family: 4 | 6;
-  /** 4 or 16 bytes in network order. */
-  readonly bytes: Uint8Array;
+  readonly bytes: AddressBytes;
+}
+
+/** An address with its prefix length. Host bits may be set: `10.20.0.1/16` is an interface's address. */
+export interface Cidr extends Address {
   /** 0..32 or 0..128. */
   readonly prefixLength: number;
 }
 
-/** The bytes of an address in text (4 or 16, network order), or null where the text is none. */
-export function parseAddress(text: string): Uint8Array | null {
-  return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+/** Reads an address; null where the text is none. */
+export function parseAddress(text: string): Address | null {
+  const bytes = text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+  return bytes === null ? null : { family: familyOf(bytes), bytes };
 }
 
 /** Canonical text of 4 or 16 bytes: dotted, or RFC 5952 with IPv4-mapped addresses written as such (§5). */
-export function formatAddress(bytes: Uint8Array): string {
+export function formatAddress(bytes: AddressBytes): string {
   return familyOf(bytes) === 4 ? bytes.join(".") : formatIpv6(bytes);
 }
 
 /** The family of an address by its number of bytes. Throws where it is neither 4 nor 16. */
-export function familyOf(bytes: Uint8Array): 4 | 6 {
+export function familyOf(bytes: AddressBytes): 4 | 6 {
   if (bytes.length === 4) return 4;
   if (bytes.length === 16) return 6;
   throw new Error(`an address has 4 or 16 bytes, not ${bytes.length}`);
@@ -31,18 +37,18 @@ export function familyOf(bytes: Uint8Array): 4 | 6 {
 
 /** The canonical spelling of an address, or null where the text is none. */
 export function canonicalAddress(text: string): string | null {
-  const bytes = parseAddress(text);
-  return bytes === null ? null : formatAddress(bytes);
+  const address = parseAddress(text);
+  return address === null ? null : formatAddress(address.bytes);
 }
 
 /** Reads `ADDRESS/LENGTH`; null where the text is none. Both parts are required. */
 export function parseCidr(text: string): Cidr | null {
   const slash = text.indexOf("/");
   if (slash < 0) return null;
-  const bytes = parseAddress(text.slice(0, slash));
-  if (bytes === null) return null;
-  const prefixLength = parseDecimal(text.slice(slash + 1), bytes.length * 8);
-  return prefixLength === null ? null : { family: familyOf(bytes), bytes, prefixLength };
+  const address = parseAddress(text.slice(0, slash));
+  if (address === null) return null;
+  const prefixLength = parseDecimal(text.slice(slash + 1), address.bytes.length * 8);
+  return prefixLength === null ? null : { ...address, prefixLength };
 }
 
 export function formatCidr(cidr: Cidr): string {
@@ -60,7 +66,7 @@ export function networkOf(cidr: Cidr): Cidr {
 }
 
 /** The last address of a network: IPv4's broadcast address. */
-export function lastOf(cidr: Cidr): Uint8Array {
+export function lastOf(cidr: Cidr): AddressBytes {
   const bytes = new Uint8Array(cidr.bytes);
   const whole = cidr.prefixLength >> 3;
   for (let i = whole; i < bytes.length; i++) {
@@ -70,7 +76,7 @@ export function lastOf(cidr: Cidr): Uint8Array {
 }
 
 /** Whether `address` lies in the network of `cidr`. Of another family: no. */
-export function contains(cidr: Cidr, address: Uint8Array): boolean {
+export function contains(cidr: Cidr, address: AddressBytes): boolean {
   if (address.length !== cidr.bytes.length) return false;
   const whole = cidr.prefixLength >> 3;
   for (let i = 0; i < whole; i++) {
@@ -85,13 +91,13 @@ export function overlaps(one: Cidr, other: Cidr): boolean {
   return one.prefixLength <= other.prefixLength ? contains(one, other.bytes) : contains(other, one.bytes);
 }
 
-export function equalAddresses(one: Uint8Array, other: Uint8Array): boolean {
+export function equalAddresses(one: AddressBytes, other: AddressBytes): boolean {
   return one.length === other.length && one.every((byte, i) => byte === other[i]);
 }
 
 /** What kind of address it is, as far as a configuration cares (RFC 6890 and the like). */
 export function kindOfAddress(
-  bytes: Uint8Array,
+  bytes: AddressBytes,
 ): "unspecified" | "loopback" | "multicast" | "reserved" | "linkLocal" | "unicast" {
   const [first, second] = [bytes[0]!, bytes[1]!];
   if (familyOf(bytes) === 4) {
