@@ -1,6 +1,6 @@
 // The control sockets' transport: a Unix stream socket with one JSON object a line, as server (the daemon) and as
-// client (the command line; the daemon towards heart). Mode 0600: who may open it may do everything with the
-// node, and that is root alone. What the lines say is wire/control.ts; it may not decide anything.
+// client (the command line; the daemon towards heart), and heart's own socket alike. Mode 0600: who may open it may
+// do everything with the node, and that is root alone. What the lines say is wire/control.ts; it decides nothing.
 
 import { chmodSync, lstatSync, mkdirSync, renameSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
@@ -12,8 +12,6 @@ import {
   CONTROL_LINE_BYTES_MAX,
   SOCKET_PATH_BYTES_MAX,
 } from "../base/limits.ts";
-import type { DaemonMessage, DaemonRequest } from "../wire/control.ts";
-import { readDaemonRequest } from "../wire/controlRequests.ts";
 import { createLineReader } from "../wire/lines.ts";
 
 const CLOSE_GRACE_MS = 1000;
@@ -22,8 +20,32 @@ const PROBE_MS = 1000;
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "UNKNOWN";
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Answers every request in order; a rejection is answered as `refused` with the error's own words. */
-export type Answer = (request: DaemonRequest) => DaemonMessage | Promise<DaemonMessage>;
+/** A message that may be an answer: it carries the request's number. */
+interface Numbered {
+  readonly kind: string;
+  readonly request?: number;
+}
+
+/** One client of a server, for what it is told unasked. */
+export interface ControlPeer<Message> {
+  /** False where the client is gone, or does not read: it is not waited for. */
+  push(message: Message): boolean;
+}
+
+/** One value from a client, read strictly: `number` is its request's number where it had one, else 0. */
+export type Read<Request> =
+  | { readonly ok: true; readonly request: Request }
+  | { readonly ok: false; readonly number: number; readonly reason: string };
+
+/** What a server does with its lines. */
+export interface ControlService<Request, Message extends Numbered> {
+  read(value: unknown): Read<Request>;
+  /** Every request in order; null: it needs no answer; a rejection is answered as `refused` with the error's words. */
+  answer(request: Request, peer: ControlPeer<Message>): Message | null | Promise<Message | null>;
+}
+
+type Refusal = { readonly kind: "refused"; readonly request: number; readonly reason: string };
+const refusal = (request: number, reason: string): Refusal => ({ kind: "refused", request, reason });
 
 export interface ControlServer {
   readonly path: string;
@@ -103,43 +125,59 @@ function bindAt(server: Server, path: string): Promise<void> {
 }
 
 /** One line of an answer; too long a one becomes a refusal, so that the client is never left waiting. */
-function lineOf(message: DaemonMessage): string {
+function lineOf(message: Numbered): string {
   const line = JSON.stringify(message);
   if (Buffer.byteLength(line) <= CONTROL_LINE_BYTES_MAX) return `${line}\n`;
   const reason = "the answer is too long for one line; ask for less (a filter, a smaller --limit)";
-  return `${JSON.stringify({ kind: "refused", request: message.request, reason } satisfies DaemonMessage)}\n`;
+  return `${JSON.stringify(refusal(message.request ?? 0, reason))}\n`;
 }
 
 /** The answer to one line that a client sent; it never throws. */
-async function answerLine(line: string, answer: Answer): Promise<DaemonMessage> {
+async function answerLine<Request, Message extends Numbered>(
+  line: string,
+  service: ControlService<Request, Message>,
+  peer: ControlPeer<Message>,
+): Promise<Message | Refusal | null> {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
-    return { kind: "refused", request: 0, reason: `not JSON: ${wordsOf(error)}` };
+    return refusal(0, `not JSON: ${wordsOf(error)}`);
   }
-  const read = readDaemonRequest(value);
-  if (!read.ok) return { kind: "refused", request: read.number, reason: read.reason };
+  const read = service.read(value);
+  if (!read.ok) return refusal(read.number, read.reason);
   try {
-    return await answer(read.request);
+    return await service.answer(read.request, peer);
   } catch (error) {
-    return { kind: "refused", request: read.request.request, reason: wordsOf(error) };
+    return refusal((read.request as { request?: number }).request ?? 0, wordsOf(error));
   }
 }
 
 /** Serves one client: its lines are answered one after the other, and nothing is read while one is worked on. */
-function serveClient(socket: Socket, answer: Answer): void {
+function serveClient<Request, Message extends Numbered>(
+  socket: Socket,
+  service: ControlService<Request, Message>,
+): void {
+  const peer: ControlPeer<Message> = {
+    push: (message) => {
+      // One that does not read keeps at most a buffer of lines; it learns the rest when it asks.
+      if (socket.destroyed || socket.writableNeedDrain) return false;
+      socket.write(lineOf(message));
+      return true;
+    },
+  };
   const reader = createLineReader(CONTROL_LINE_BYTES_MAX);
   socket.on("error", () => socket.destroy());
   const work = async (bytes: Uint8Array): Promise<void> => {
     const fed = reader.feed(bytes);
     if (fed.kind === "refused") {
-      socket.end(lineOf({ kind: "refused", request: 0, reason: fed.reason }));
+      socket.end(lineOf(refusal(0, fed.reason)));
       return;
     }
     for (const line of fed.lines) {
-      const message = await answerLine(line, answer);
+      const message = await answerLine(line, service, peer);
       if (socket.destroyed) return;
+      if (message === null) continue;
       // A client that asks and does not read is not waited for without bound: the kernel's buffer and one line.
       if (!socket.write(lineOf(message)) && !(await drained(socket))) return;
     }
@@ -165,14 +203,14 @@ function drained(socket: Socket): Promise<boolean> {
 }
 
 /**
- * Serves the daemon's control socket at `path` (mode 0600; the directory is made, mode 0700, where it is
- * missing). Throws a BoundaryError where another daemon answers there or the place cannot be used.
+ * Serves a control socket at `path` (mode 0600; the directory is made, mode 0700, where it is
+ * missing). Throws a BoundaryError where another process answers there or the place cannot be used.
  */
-export async function serveControl(options: {
+export async function serveControl<Request, Message extends Numbered>(options: {
   readonly path: string;
-  readonly answer: Answer;
+  readonly service: ControlService<Request, Message>;
 }): Promise<ControlServer> {
-  const { path, answer } = options;
+  const { path, service } = options;
   // The name that is bound first carries our process id, at most 8 more bytes.
   if (Buffer.byteLength(path) + 8 > SOCKET_PATH_BYTES_MAX)
     throw new BoundaryError({
@@ -184,12 +222,12 @@ export async function serveControl(options: {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     if (sockets.size >= CONTROL_CLIENTS_MAX) {
-      socket.end(lineOf({ kind: "refused", request: 0, reason: "too many clients; try again" }));
+      socket.end(lineOf(refusal(0, "too many clients; try again")));
       return;
     }
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
-    serveClient(socket, answer);
+    serveClient(socket, service);
   });
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -223,12 +261,6 @@ export async function serveControl(options: {
       clearTimeout(timer);
     },
   };
-}
-
-/** A message that may be an answer: it carries the request's number. */
-interface Numbered {
-  readonly kind: string;
-  readonly request?: number;
 }
 
 /** Every request of a union, without the number that the client puts in. */

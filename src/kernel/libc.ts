@@ -279,7 +279,7 @@ export interface MessageVector {
 }
 
 const MMSGHDR_BYTES = 64;
-const ADDRESS_BYTES = 32;
+export const ADDRESS_BYTES = 32;
 
 /** Zeroed memory that neither moves nor is freed, and its address: for structures that point at each other. */
 function nativeMemory(bytes: number): [Uint8Array, bigint] {

@@ -6,10 +6,23 @@ import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { type ControlServer, connectControl, controlAnswers, serveControl } from "../../src/admin/control.ts";
+import {
+  type ControlServer,
+  type ControlService,
+  connectControl,
+  controlAnswers,
+  serveControl,
+} from "../../src/admin/control.ts";
 import { BoundaryError } from "../../src/base/errors.ts";
 import { CONTROL_CLIENTS_MAX, CONTROL_LINE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { DaemonMessage, DaemonRequest } from "../../src/wire/control.ts";
+import { readDaemonRequest } from "../../src/wire/controlRequests.ts";
+
+type Answer = (request: DaemonRequest) => DaemonMessage | Promise<DaemonMessage>;
+const serviceOf = (answer: Answer): ControlService<DaemonRequest, DaemonMessage> => ({
+  read: readDaemonRequest,
+  answer,
+});
 
 let directory: string;
 let path: string;
@@ -29,8 +42,8 @@ const done = (request: DaemonRequest): DaemonMessage => ({
   request: request.request,
   message: request.kind,
 });
-const serve = async (answer: Parameters<typeof serveControl>[0]["answer"] = done): Promise<ControlServer> => {
-  const server = await serveControl({ path, answer });
+const serve = async (answer: Answer = done): Promise<ControlServer> => {
+  const server = await serveControl({ path, service: serviceOf(answer) });
   servers.push(server);
   return server;
 };
@@ -125,7 +138,7 @@ test("one client more than the limit is told so", async () => {
 
 test("a second daemon is refused while the first answers", async () => {
   await serve();
-  await assert.rejects(serveControl({ path, answer: done }), refused("ALREADY_RUNNING"));
+  await assert.rejects(serveControl({ path, service: serviceOf(done) }), refused("ALREADY_RUNNING"));
   assert.ok(await controlAnswers(path));
 });
 
@@ -159,13 +172,13 @@ test("a file that is no socket is not touched", async () => {
   await (await serve()).close();
   servers.pop();
   writeFileSync(path, "mine");
-  await assert.rejects(serveControl({ path, answer: done }), refused("NOT_A_SOCKET"));
+  await assert.rejects(serveControl({ path, service: serviceOf(done) }), refused("NOT_A_SOCKET"));
   assert.ok(existsSync(path));
 });
 
 test("a path too long for a socket is refused in words", async () => {
   const long = join(directory, "x".repeat(120), "control.sock");
-  await assert.rejects(serveControl({ path: long, answer: done }), refused("PATH_TOO_LONG"));
+  await assert.rejects(serveControl({ path: long, service: serviceOf(done) }), refused("PATH_TOO_LONG"));
 });
 
 test("nobody there: the client says what to do", async () => {
