@@ -30,14 +30,14 @@ const DRAIN_MAX = 512;
 
 /** `struct sockaddr_in` or `struct sockaddr_in6` of an address and a port. */
 export function socketAddress(address: string, port: number): Uint8Array {
-  const bytes = parseAddress(address);
-  if (bytes === null) throw new BoundaryError({ operation: `use address ${address}`, code: "EINVAL" });
-  const v4 = bytes.length === 4;
+  const parsed = parseAddress(address);
+  if (parsed === null) throw new BoundaryError({ operation: `use address ${address}`, code: "EINVAL" });
+  const v4 = parsed.family === 4;
   const result = new Uint8Array(v4 ? 16 : 28);
   const view = new DataView(result.buffer);
   view.setUint16(0, v4 ? libc.AF_INET : libc.AF_INET6, libc.LITTLE_ENDIAN);
   view.setUint16(2, port);
-  result.set(bytes, v4 ? 4 : 8);
+  result.set(parsed.bytes, v4 ? 4 : 8);
   return result;
 }
 
