@@ -1,0 +1,74 @@
+# Understudy's commands for people who work on it. `make lab` and `make test` are all that a newcomer needs:
+# each sets up what it lacks first, and is quick about it the second time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Asked each time it is used: `setup` may have to bring the Node along first.
+NODE = $$(bin/find-node)
+STAMPS := .stamps
+# Seeds of `make sim`.
+SEEDS ?= 1000000
+
+.PHONY: help setup packages runtime-node lab test check sim scenarios bench clean
+
+help: ## What can be made here
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: packages $(STAMPS)/modules runtime-node ## Install what is missing: packages (as root), modules, a Node
+
+# Not a stamp: what is installed can be removed again, and looking costs nothing. One clone at a time (flock),
+# and whoever else holds apt's lock is waited for.
+packages:
+	@missing=; \
+	command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing="$$missing nftables"; \
+	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing="$$missing iproute2"; \
+	command -v conntrack >/dev/null || [ -x /usr/sbin/conntrack ] || missing="$$missing conntrack"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "Missing on this machine:$$missing (Debian's names). The lab and some tests need them:" >&2; \
+	  echo "  sudo apt-get install -y$$missing" >&2; \
+	  exit 0; \
+	fi; \
+	echo "Installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	exec 9</var/lib/apt/lists; flock -w 600 9; \
+	for attempt in 1 2 3 4 5; do \
+	  apt-get -o DPkg::Lock::Timeout=300 update -q </dev/null && break; sleep 5; \
+	done; \
+	apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends $$missing </dev/null
+
+$(STAMPS)/modules: package-lock.json
+	@mkdir -p $(STAMPS)
+	@sum=$$(sha256sum <package-lock.json); \
+	if [ ! -d node_modules ] || [ "$$sum" != "$$(cat $@ 2>/dev/null)" ]; then \
+	  npm ci --no-audit --no-fund --loglevel=error </dev/null; \
+	fi; \
+	echo "$$sum" >$@
+
+# Where the machine's own Node is too old, one is brought along in runtime/.
+runtime-node:
+	@bin/find-node >/dev/null 2>&1 || npm ci --prefix runtime --no-audit --no-fund --loglevel=error </dev/null
+	@bin/find-node >/dev/null
+
+lab: setup ## The crash of a box, on this machine, in network namespaces: what survives, and how fast
+	@bin/understudy lab
+
+test: setup ## Every test: unit, property, golden, simulator, the scenarios in small
+	@$(NODE) --test --test-concurrency=2 'test/**/*.test.ts'
+
+check: setup ## Types, style, and the rules of the house
+	@$(NODE) node_modules/typescript/bin/tsc --noEmit
+	@$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
+	@$(NODE) --test test/tidy.test.ts
+
+sim: setup ## The election in virtual time, SEEDS=1000000 of them
+	@$(NODE) test/sim/main.ts --seeds $(SEEDS)
+
+scenarios: setup ## Every scenario at its full size, with its figures (root)
+	@status=0; for name in crash power freeze handover placement; do \
+	  bin/understudy lab --scenario $$name --json || status=$$?; \
+	done; exit $$status
+
+clean: ## Remove what `make` put here
+	rm -rf node_modules runtime/node_modules $(STAMPS)
