@@ -289,6 +289,27 @@ function nativeMemory(bytes: number): [Uint8Array, bigint] {
   return [memory, koffi.address(pointer)];
 }
 
+/** One instruction of a classic packet filter (linux/filter.h): code, jump if true, jump if false, operand. */
+export type FilterInstruction = readonly [code: number, jumpTrue: number, jumpFalse: number, operand: number];
+
+/** Attaches a classic BPF program to a socket: what it returns 0 for is never queued. */
+export function attachFilter(fd: number, program: readonly FilterInstruction[], operation: string): void {
+  const [memory, address] = nativeMemory(program.length * 8);
+  const code = new DataView(memory.buffer, memory.byteOffset, memory.length);
+  program.forEach(([operator, jumpTrue, jumpFalse, operand], index) => {
+    code.setUint16(index * 8, operator, LITTLE_ENDIAN);
+    code.setUint8(index * 8 + 2, jumpTrue);
+    code.setUint8(index * 8 + 3, jumpFalse);
+    code.setUint32(index * 8 + 4, operand, LITTLE_ENDIAN);
+  });
+  // struct sock_fprog { u16 len; struct sock_filter *filter; }; the kernel copies the program.
+  const header = new Uint8Array(16);
+  const view = new DataView(header.buffer);
+  view.setUint16(0, program.length, LITTLE_ENDIAN);
+  view.setBigUint64(8, address, LITTLE_ENDIAN);
+  setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, header, operation);
+}
+
 /** 64-bit ABI: `struct msghdr` is 56 bytes, `struct mmsghdr` 64, `struct iovec` 16. */
 export function messageVector(count: number, slotBytes: number, withAddresses = false): MessageVector {
   const [headers] = nativeMemory(count * MMSGHDR_BYTES);
