@@ -161,6 +161,25 @@ export function getsockname(fd: number, address: Bytes): number {
 export function setsockopt(fd: number, level: number, option: number, value: Bytes, operation: string): void {
   checked(operation, natives.setsockopt(fd, level, option, value, value.length) as number);
 }
+/** One classic BPF instruction, `struct sock_filter`: code, jump if true, jump if false, constant. */
+export type FilterInstruction = readonly [code: number, jt: number, jf: number, k: number];
+/** Attaches a classic BPF program (SO_ATTACH_FILTER): what it does not accept never reaches the socket. */
+export function attachFilter(fd: number, program: readonly FilterInstruction[], operation: string): void {
+  const [code, address] = nativeMemory(program.length * 8);
+  const view = new DataView(code.buffer, code.byteOffset, code.length);
+  program.forEach(([operationCode, jt, jf, k], index) => {
+    view.setUint16(index * 8, operationCode, LITTLE_ENDIAN);
+    view.setUint8(index * 8 + 2, jt);
+    view.setUint8(index * 8 + 3, jf);
+    view.setUint32(index * 8 + 4, k, LITTLE_ENDIAN);
+  });
+  // struct sock_fprog { unsigned short len; struct sock_filter *filter; } on a 64-bit ABI.
+  const fprog = new Uint8Array(16);
+  const header = new DataView(fprog.buffer);
+  header.setUint16(0, program.length, LITTLE_ENDIAN);
+  header.setBigUint64(8, address, LITTLE_ENDIAN);
+  setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, operation);
+}
 export function setsockoptInt(
   fd: number,
   level: number,
@@ -272,9 +291,11 @@ export interface MessageVector {
   length(index: number): number;
   /** msg_flags of slot `index`: MSG_TRUNC where the message was longer than the slot. */
   flags(index: number): number;
+  /** Ancillary data (`struct cmsghdr`s), `controlBytes` a slot; empty unless asked for. */
+  readonly control: Uint8Array;
   /** Sets the iovec's length of slot `index` (for sendmmsg). */
   setLength(index: number, bytes: number): void;
-  /** Makes every slot ready for the next recvmmsg (the kernel shrinks the address length). */
+  /** Makes every slot ready for the next recvmmsg (the kernel shrinks the lengths of address and control). */
   reset(): void;
 }
 
@@ -311,11 +332,17 @@ export function attachFilter(fd: number, program: readonly FilterInstruction[], 
 }
 
 /** 64-bit ABI: `struct msghdr` is 56 bytes, `struct mmsghdr` 64, `struct iovec` 16. */
-export function messageVector(count: number, slotBytes: number, withAddresses = false): MessageVector {
+export function messageVector(
+  count: number,
+  slotBytes: number,
+  withAddresses = false,
+  controlBytes = 0,
+): MessageVector {
   const [headers] = nativeMemory(count * MMSGHDR_BYTES);
   const [iovecs, iovBase] = nativeMemory(count * 16);
   const [buffer, base] = nativeMemory(count * slotBytes);
   const [addresses, addressBase] = nativeMemory(count * ADDRESS_BYTES);
+  const [control, controlBase] = nativeMemory(Math.max(1, count * controlBytes));
   const view = new DataView(headers.buffer, headers.byteOffset, headers.length);
   const iov = new DataView(iovecs.buffer, iovecs.byteOffset, iovecs.length);
   for (let index = 0; index < count; index += 1) {
@@ -326,20 +353,26 @@ export function messageVector(count: number, slotBytes: number, withAddresses = 
     view.setUint32(at + 8, withAddresses ? ADDRESS_BYTES : 0, LITTLE_ENDIAN);
     view.setBigUint64(at + 16, iovBase + BigInt(index * 16), LITTLE_ENDIAN);
     view.setBigUint64(at + 24, 1n, LITTLE_ENDIAN);
+    if (controlBytes > 0)
+      view.setBigUint64(at + 32, controlBase + BigInt(index * controlBytes), LITTLE_ENDIAN);
+    view.setBigUint64(at + 40, BigInt(controlBytes), LITTLE_ENDIAN);
   }
   return {
     headers,
     buffer,
     addresses,
+    control,
     slotBytes,
     count,
     length: (index) => view.getUint32(index * MMSGHDR_BYTES + 56, LITTLE_ENDIAN),
     flags: (index) => view.getInt32(index * MMSGHDR_BYTES + 48, LITTLE_ENDIAN),
     setLength: (index, bytes) => iov.setBigUint64(index * 16 + 8, BigInt(bytes), LITTLE_ENDIAN),
     reset: () => {
-      if (!withAddresses) return;
-      for (let index = 0; index < count; index += 1)
-        view.setUint32(index * MMSGHDR_BYTES + 8, ADDRESS_BYTES, LITTLE_ENDIAN);
+      for (let index = 0; index < count; index += 1) {
+        if (withAddresses) view.setUint32(index * MMSGHDR_BYTES + 8, ADDRESS_BYTES, LITTLE_ENDIAN);
+        if (controlBytes > 0)
+          view.setBigUint64(index * MMSGHDR_BYTES + 40, BigInt(controlBytes), LITTLE_ENDIAN);
+      }
     },
   };
 }
