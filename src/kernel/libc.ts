@@ -161,25 +161,6 @@ export function getsockname(fd: number, address: Bytes): number {
 export function setsockopt(fd: number, level: number, option: number, value: Bytes, operation: string): void {
   checked(operation, natives.setsockopt(fd, level, option, value, value.length) as number);
 }
-/** One classic BPF instruction, `struct sock_filter`: code, jump if true, jump if false, constant. */
-export type FilterInstruction = readonly [code: number, jt: number, jf: number, k: number];
-/** Attaches a classic BPF program (SO_ATTACH_FILTER): what it does not accept never reaches the socket. */
-export function attachFilter(fd: number, program: readonly FilterInstruction[], operation: string): void {
-  const [code, address] = nativeMemory(program.length * 8);
-  const view = new DataView(code.buffer, code.byteOffset, code.length);
-  program.forEach(([operationCode, jt, jf, k], index) => {
-    view.setUint16(index * 8, operationCode, LITTLE_ENDIAN);
-    view.setUint8(index * 8 + 2, jt);
-    view.setUint8(index * 8 + 3, jf);
-    view.setUint32(index * 8 + 4, k, LITTLE_ENDIAN);
-  });
-  // struct sock_fprog { unsigned short len; struct sock_filter *filter; } on a 64-bit ABI.
-  const fprog = new Uint8Array(16);
-  const header = new DataView(fprog.buffer);
-  header.setUint16(0, program.length, LITTLE_ENDIAN);
-  header.setBigUint64(8, address, LITTLE_ENDIAN);
-  setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, operation);
-}
 export function setsockoptInt(
   fd: number,
   level: number,
