@@ -28,6 +28,14 @@ export const MARK_GENERATION_MASK = 0x30000000;
 
 /** Sealed datagrams stay below every path's MTU. */
 export const DATAGRAM_BYTES_MAX = 512;
+/** Text that a peer sends: a version, a reason. */
+export const TEXT_BYTES_MAX = 512;
+/** Segments of a node: the LAN and every link; one bit each in a heartbeat. */
+export const SEGMENTS_MAX = 1 + LINKS_MAX;
+/** Datagrams of one boot that may arrive out of order (RFC 6479): half a second of eight paths at 2 ms. */
+export const REPLAY_WINDOW_BITS = 2048;
+/** A PEM file with one Ed25519 key has 119 bytes. */
+export const KEY_FILE_BYTES_MAX = 4096;
 /** One message of the log's connection. */
 export const MESSAGE_BYTES_MAX = 1 << 20;
 /** One batch of session records inside a message. */
@@ -52,6 +60,8 @@ export const SOCKET_PATH_BYTES_MAX = 107;
 /** How long the command line waits for an answer of the daemon or of heart. */
 export const CONTROL_ANSWER_MS_MAX = 30_000;
 export const NEIGHBOURS_MAX = 16384;
+/** Neighbours in one message: 25 bytes each at most, well below a message. */
+export const NEIGHBOURS_PER_MESSAGE_MAX = 1024;
 
 export const HEARTBEAT_MS_MIN = 2;
 export const HEARTBEAT_MS_DEFAULT = 10;
@@ -69,6 +79,8 @@ assert(LINK_ID_MAX <= MARK_LINK_MASK, "a link id fits its bits of the mark");
 assert(SLOTS === 1 << 12, "slots are a power of two");
 assert(LEASE_MS_DEFAULT < DEAD_AFTER_MS_DEFAULT, "the lease ends before silence counts as death");
 assert(HEARTBEAT_MS_DEFAULT * 3 <= LEASE_MS_DEFAULT, "a lease survives two late renewals");
+assert(SEGMENTS_MAX <= 32, "a segment is a bit of a word");
+assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a second fits the replay window");
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
 assert(
   SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,
