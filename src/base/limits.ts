@@ -16,6 +16,20 @@ export const PATHS_MAX = 8;
 export const ADDRESSES_PER_INTERFACE_MAX = 16;
 export const KEYS_PER_NODE_MAX = 2;
 export const WEIGHT_MAX = 1000;
+export const WEIGHT_DEFAULT = 1;
+export const WITNESSES_MAX = 8;
+export const ROUTES_MAX = 64;
+/** Logical names that a node's file maps: the LAN, the links and the paths, each with a port of its own. */
+export const INTERFACES_MAX = 1 + LINKS_MAX + PATHS_MAX;
+export const NAME_LENGTH_MAX = 32;
+/** A node's priority, one byte in the heartbeat. */
+export const PRIORITY_MAX = 255;
+export const PRIORITY_DEFAULT = 50;
+/** A line's rate: 8 kbit/s is slower than any, so that a forgotten `M` is noticed. */
+export const CAPACITY_BPS_MIN = 8_000;
+export const CAPACITY_BPS_MAX = 1_000_000_000_000;
+/** A configuration file; the largest one that the other limits allow is far below. */
+export const CONFIGURATION_BYTES_MAX = 256 * 1024;
 
 /** Session mark: bits 0-7 link, 8-11 class, 12-27 application, 28-31 flags. */
 export const MARK_LINK_MASK = 0x000000ff;
@@ -45,6 +59,29 @@ export const BATCH_RECORDS_MAX = 2048;
 export const LOG_BYTES_MAX = 32 << 20;
 /** Keys remembered as changed while a snapshot is under way. */
 export const CHANGED_KEYS_MAX = 1 << 22;
+/** Unacknowledged bytes above which no more of a snapshot is sent: a change waits behind this much at most. */
+export const SNAPSHOT_WINDOW_BYTES = 256 * 1024;
+/** A snapshot that begins anew after a loss waits this long, so that a storm of overruns makes no storm of dumps. */
+export const SNAPSHOT_RESTART_PACE_MS = 250;
+/** After records that the kernel refused: when to ask for a snapshot again, doubled each time. */
+export const REFUSED_RETRY_MS_MIN = 5000;
+export const REFUSED_RETRY_MS_MAX = 60_000;
+/** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
+export const APPLY_SLICE_RECORDS = 384;
+/** Messages received and not yet applied, in bytes; beyond it the connection is not read. */
+export const RECEIVE_QUEUE_BYTES_MAX = 1 << 20;
+/** The log's connection: a ping this often, and an end after this much silence: another path within 1 s of a cut. */
+export const LOG_PING_MS = 150;
+export const LOG_SILENCE_MS = 600;
+/** From the first byte to a valid hello, and for TCP alone. */
+export const HANDSHAKE_MS_MAX = 2000;
+export const DIAL_MS_MAX = 300;
+/** After every path was tried in vain; and before a preferred path that failed is tried again beside another. */
+export const DIAL_ROUND_PAUSE_MS = 200;
+export const PREFERRED_PATH_RETRY_MS = 10_000;
+/** Connections that have not proven themselves yet, in all and of one source. */
+export const HALF_OPEN_MAX = 16;
+export const HALF_OPEN_PER_SOURCE_MAX = 4;
 
 export const EVENT_SOCKET_BYTES = 64 << 20;
 /** One netlink datagram: the kernel fills dumps up to 32 KiB where the reader offers that much. */
@@ -68,6 +105,13 @@ export const HEARTBEAT_MS_DEFAULT = 10;
 export const DEAD_AFTER_MS_DEFAULT = 50;
 export const LEASE_MS_DEFAULT = 40;
 export const SOLO_LEASE_MS_DEFAULT = 10_000;
+export const HEARTBEAT_MS_MAX = 1_000;
+/** Kernel timers count in jiffies, 10 ms at worst: a shorter lease would end in mid-renewal. */
+export const LEASE_MS_MIN = 20;
+export const DEAD_AFTER_MS_MAX = 10_000;
+/** Solo begins after a second without the peer (failover §5); a minute is longer than any restart. */
+export const SOLO_LEASE_MS_MIN = 1_000;
+export const SOLO_LEASE_MS_MAX = 60_000;
 
 /** Routing: tables and rule preferences that are ours, and nobody else's, while we run. */
 export const ROUTE_TABLE_BASE = 114_800;
@@ -82,6 +126,8 @@ assert(HEARTBEAT_MS_DEFAULT * 3 <= LEASE_MS_DEFAULT, "a lease survives two late 
 assert(SEGMENTS_MAX <= 32, "a segment is a bit of a word");
 assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a second fits the replay window");
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
+assert(LOG_PING_MS * 3 < LOG_SILENCE_MS, "three pings fit the silence that ends the log's connection");
+assert(SNAPSHOT_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a snapshot keeps both ends busy");
 assert(
   SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,
   "a list of sessions fits a line",
