@@ -310,6 +310,10 @@ const heartbeat = struct({
   ready: bool,
   /** Active: the standby is asked to open (the gate is in `drain`). */
   handover: bool,
+  /** Gate shut, and asks the peer for leave to open it: an election, or a lease that lapsed (docs/election.md). */
+  candidate: bool,
+  /** Interfaces, routes and rules are in place: a gate that opened here would forward. */
+  dressed: bool,
   /** The heart is about to stop. */
   leaving: bool,
   term: u48,
