@@ -1,0 +1,214 @@
+// `show pair` at 3 a.m.: each situation, the first line that it must give, and the whole page of the good one.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { term } from "../../src/base/units.ts";
+import { renderPair, verdictOf } from "../../src/views/pair.ts";
+import { colourStyle, plainStyle } from "../../src/views/text.ts";
+import type { HeartState, PairView, PeerState, ReplicationState } from "../../src/wire/control.ts";
+
+const NOW = Date.parse("2026-11-20T15:26:01Z");
+const DIGEST = "1f0c2a9b".repeat(8);
+
+const peer: PeerState = {
+  heard: true,
+  role: "standby",
+  term: term(42),
+  ready: true,
+  position: { term: 42, sequence: 10_021 },
+  sessions: 20_412,
+  configurationDigest: DIGEST.slice(0, 16),
+};
+const heart: HeartState = {
+  node: "a",
+  pid: 811,
+  role: "active",
+  term: term(42),
+  gate: "open",
+  leaseMs: 40,
+  sinceMs: 273_600_000,
+  peer,
+  paths: [
+    { name: "sync", heardMsAgo: 3, sent: 120_000, received: 119_990, refused: {} },
+    { name: "lan", heardMsAgo: 14_000, sent: 120_000, received: 20, refused: { replayed: 2, magic: 0 } },
+  ],
+  segments: [
+    { name: "lan", carrier: true, witnessMsAgo: 120, gated: true },
+    { name: "fibre", carrier: false, witnessMsAgo: null, gated: true },
+    { name: "cable", carrier: true, witnessMsAgo: 5000, gated: false },
+  ],
+  lastTakeover: { term: 42, kind: "takeover", silenceMs: 51.2, openMs: 0.41, at: "2026-11-20T13:22:01.000Z" },
+  alarms: [
+    {
+      code: "PATH_SILENT",
+      severity: "warning",
+      text: "Path lan carries no heartbeats.",
+      advice: "Look at the cable.",
+      since: "2026-11-20T15:25:47.000Z",
+    },
+    {
+      code: "GATE_MISSING",
+      severity: "critical",
+      text: "The gate is gone.",
+      advice: "",
+      since: "2026-11-20T15:26:00Z",
+    },
+  ],
+  realTime: false,
+  renewals: { done: 1000, refused: 0, longestMs: 12 },
+};
+const replication: ReplicationState = {
+  connected: true,
+  path: "sync",
+  direction: "sending",
+  synchronised: true,
+  produced: { term: 42, sequence: 10_024 },
+  acknowledged: { term: 42, sequence: 10_021 },
+  applied: null,
+  counters: {},
+};
+const view: PairView = {
+  pair: "office",
+  node: "a",
+  version: "0.1.0",
+  ready: true,
+  reasons: [],
+  heart,
+  replication,
+  sessions: 20_412,
+  configurationDigest: DIGEST,
+};
+
+const withHeart = (changes: Partial<HeartState>, rest: Partial<PairView> = {}): PairView => ({
+  ...view,
+  ...rest,
+  heart: { ...heart, ...changes },
+});
+const asStandby = (rest: Partial<PairView>, peerChanges: Partial<PeerState> = {}): PairView =>
+  withHeart({ role: "standby", gate: "shut", peer: { ...peer, role: "active", ...peerChanges } }, rest);
+
+for (const [situation, shown, level, text, reasons] of [
+  ["all is well, seen from the active", view, "good", "a is active, b is ready to take over.", []],
+  ["all is well, seen from the standby", asStandby({}), "good", "b is active, a is ready to take over.", []],
+  [
+    "the standby has another configuration",
+    withHeart({ peer: { ...peer, ready: false, configurationDigest: "00" } }),
+    "warn",
+    "a is active, b is NOT READY: a takeover now would lose sessions.",
+    ["the two nodes have different configurations"],
+  ],
+  [
+    "replication is cut",
+    withHeart({ peer: { ...peer, ready: false } }, { replication: { ...replication, connected: false } }),
+    "warn",
+    "a is active, b is NOT READY: a takeover now would lose sessions.",
+    ["replication is not connected"],
+  ],
+  [
+    "the standby lacks sessions",
+    withHeart({ peer: { ...peer, ready: false, sessions: 20_000 } }),
+    "warn",
+    "a is active, b is NOT READY: a takeover now would lose sessions.",
+    ["b holds 20,000 of 20,412 sessions"],
+  ],
+  [
+    "the standby's daemon says why it is not ready",
+    asStandby({ ready: false, reasons: ["the snapshot is not complete"] }),
+    "warn",
+    "b is active, a is NOT READY: a takeover now would lose sessions.",
+    ["the snapshot is not complete"],
+  ],
+  [
+    "the active is alone",
+    withHeart({ peer: { ...peer, heard: false } }),
+    "bad",
+    "a is active and ALONE: nobody takes over if it fails.",
+    ["b is not heard on any path"],
+  ],
+  [
+    "two actives",
+    withHeart({ peer: { ...peer, role: "active" } }),
+    "bad",
+    "BOTH nodes say that they are active.",
+    [],
+  ],
+  [
+    "active with a shut gate",
+    withHeart({ gate: "shut" }),
+    "bad",
+    "a is active but its gate is shut: nothing passes through it.",
+    [],
+  ],
+  [
+    "two standbys",
+    asStandby({ reasons: ["no witness"] }, { role: "standby" }),
+    "bad",
+    "NOBODY is active: a stands by, b is standby.",
+    ["no witness"],
+  ],
+  [
+    "an idle node beside an active one",
+    withHeart({ role: "idle", peer: { ...peer, role: "active" } }),
+    "warn",
+    "b is active, a is idle: nobody takes over if b fails.",
+    [],
+  ],
+  [
+    "idle and alone",
+    withHeart({ role: "idle", peer: { ...peer, heard: false } }),
+    "bad",
+    "NOBODY is active: a is idle.",
+    [],
+  ],
+  [
+    "no heart",
+    { ...view, heart: null },
+    "bad",
+    "Heart does not run on a: it cannot serve, and it cannot take over.",
+    [],
+  ],
+] as const) {
+  test(`verdict: ${situation}`, () => {
+    assert.deepEqual(verdictOf(shown), { level, text, reasons });
+    // The whole page can be drawn in every situation, with colours and without.
+    assert.match(renderPair(shown, { nowMs: NOW, style: plainStyle }), /^(OK|NOT PROTECTED|ALARM) {2}/);
+    assert.ok(renderPair(shown, { nowMs: NOW, style: colourStyle }).includes("\u001b["));
+  });
+}
+
+test("a standby that hears nobody says so first", () => {
+  const verdict = verdictOf(asStandby({}, { heard: false }));
+  assert.equal(verdict.level, "bad");
+  assert.equal(verdict.text, "b is not heard, and a has not taken over.");
+});
+
+test("the whole page", () => {
+  const page = renderPair(view, { nowMs: NOW, style: plainStyle });
+  assert.deepEqual(page.split("\n"), [
+    "OK  a is active, b is ready to take over.",
+    "Pair office, seen from node a, Understudy 0.1.0",
+    "",
+    "  a  ACTIVE   ready  term 42  20,412 sessions  for 3 d 4 h, gate open, lease 40 ms (this node)",
+    "  b  STANDBY  ready  term 42  20,412 sessions  heard 3 ms ago",
+    "",
+    "  Last change    takeover to this node, term 42, 2026-11-20 13:22:01 UTC, 2 h 4 min ago: after 51 ms of silence, gate open in 0.4 ms",
+    "  Sessions       20,412 on a, 20,412 on b (100 % held twice)",
+    "  Replication    sending over sync, synchronised, 3 changes behind",
+    "  Configuration  the same on both nodes (1f0c2a9b)",
+    "  Paths between the nodes",
+    "    sync  ok      heard 3 ms ago  120,000 sent, 119,990 received",
+    "    lan   SILENT  heard 14 s ago  120,000 sent, 20 received       refused: replayed 2",
+    "  Segments served",
+    "    lan    ok          witness 120 ms ago    gate in place",
+    "    fibre  NO CARRIER  NO WITNESS ever       gate in place",
+    "    cable  ok          NO WITNESS for 5.0 s  NO GATE",
+    "  Alarms",
+    "    CRITICAL GATE_MISSING  since 2026-11-20 15:26:00 UTC, 1.0 s ago",
+    "      The gate is gone.",
+    "    WARNING PATH_SILENT  since 2026-11-20 15:25:47 UTC, 14 s ago",
+    "      Path lan carries no heartbeats.",
+    "      What to do: Look at the cable.",
+    "  Note           heart has no real-time priority here: a busy machine may delay it",
+    "",
+  ]);
+});

@@ -1,0 +1,90 @@
+// `show links` and `show sessions`: the tables as they are printed.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { renderLinks } from "../../src/views/links.ts";
+import { endText, renderSessions } from "../../src/views/sessions.ts";
+import { plainStyle } from "../../src/views/text.ts";
+
+const style = plainStyle;
+
+test("links", () => {
+  const link = {
+    id: 1,
+    name: "fibre",
+    device: "us-l1",
+    port: "eth1",
+    carrier: true,
+    weight: 3,
+    slots: 3072,
+    addresses: ["198.51.100.2/24"],
+    gateway: ["198.51.100.1"],
+    sessions: 15_310,
+  };
+  const second = {
+    ...link,
+    id: 12,
+    name: "cable",
+    device: "us-l12",
+    carrier: false,
+    weight: 0,
+    slots: 0,
+    sessions: 0,
+  };
+  assert.deepEqual(renderLinks([link, second], { style }).split("\n"), [
+    "id  link   state       weight  new sessions  sessions  interface       addresses        gateway",
+    " 1  fibre  ok               3        75.0 %    15,310  us-l1 on eth1   198.51.100.2/24  198.51.100.1",
+    "12  cable  NO CARRIER       0          none         0  us-l12 on eth1  198.51.100.2/24  198.51.100.1",
+    "",
+  ]);
+  assert.equal(renderLinks([], { style }), "No links are configured.\n");
+});
+
+const session = {
+  protocol: "tcp",
+  family: 4,
+  source: "10.20.1.7",
+  destination: "203.0.113.5",
+  sourcePort: 40_000,
+  destinationPort: 443,
+  translatedSource: "198.51.100.2",
+  translatedPort: 40_000,
+  link: 1,
+  state: "ESTABLISHED",
+  timeoutSeconds: 432_000,
+} as const;
+
+test("sessions", () => {
+  const icmp = {
+    ...session,
+    protocol: "icmpv6",
+    source: "fd20::7",
+    destination: "2001:db8::5",
+    translatedSource: "2001:db8:1::2",
+    link: 0,
+    state: "",
+    timeoutSeconds: 29,
+  } as const;
+  const shown = { sessions: [session, icmp], total: 2, truncated: false };
+  assert.deepEqual(renderSessions(shown, { style }).split("\n"), [
+    "protocol  from             to               link  seen outside as     state        forgotten in",
+    "tcp       10.20.1.7:40000  203.0.113.5:443     1  198.51.100.2:40000  ESTABLISHED           5 d",
+    "icmpv6    fd20::7          2001:db8::5       own  2001:db8:1::2                            29 s",
+    "2 sessions",
+    "",
+  ]);
+});
+
+test("a list that is cut says so", () => {
+  const text = renderSessions({ sessions: [session], total: 20_412, truncated: true }, { style });
+  assert.match(text, /^1 of 20,412 sessions; narrow it down/m);
+  assert.equal(
+    renderSessions({ sessions: [], total: 0, truncated: false }, { style }),
+    "No session matches.\n",
+  );
+});
+
+test("ends of a session", () => {
+  assert.equal(endText("udp", "fd20::7", 53), "[fd20::7]:53");
+  assert.equal(endText("icmp", "10.0.0.1", 99), "10.0.0.1");
+});
