@@ -55,6 +55,10 @@ export const MESSAGE_BYTES_MAX = 1 << 20;
 /** One batch of session records inside a message. */
 export const BATCH_BYTES_MAX = 64 * 1024;
 export const BATCH_RECORDS_MAX = 2048;
+/** The longest session record: IPv6, zone, both reply addresses, every optional part (199 bytes), rounded up. */
+export const SESSION_RECORD_BYTES_MAX = 256;
+/** Remaining time of a session: 2^31 jiffies at the highest HZ (1000), what every kernel can be given. */
+export const SESSION_TIMEOUT_SECONDS_MAX = 2_147_483;
 /** Unacknowledged log bytes on the active before what follows is marked for a re-read. */
 export const LOG_BYTES_MAX = 32 << 20;
 /** Keys remembered as changed while a snapshot is under way. */
