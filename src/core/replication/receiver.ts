@@ -1,0 +1,331 @@
+// The standby's side of the log (docs: replication §1, §2): subscribes, has records written into its own kernel,
+// acknowledges what is there, and ends a snapshot by sweeping away what was not in it. A machine: `step(state,
+// now, input, effects)`; the driver performs `apply`, `sweep` and `purge` one after the other and feeds the
+// outcome back before the next message. It may not read a clock, wait, or touch a record. Pure.
+//
+// Invariants
+// R1  A position is acknowledged only after every record up to it is in this node's kernel (or was refused by it,
+//     counted, and readiness withdrawn).
+// R2  Positions arrive without a gap; a gap ends the connection.
+// R3  Records are taken only while this node is standby, from a peer that says active, of the term subscribed to.
+// R4  A snapshot is a set. Everything written since it began carries a generation that nothing in the kernel had
+//     before; at its end all other generations are swept. A takeover in the middle sweeps nothing.
+// R5  "Synchronised" holds from the sweep until the next snapshot-begin, a refused record, or the loss of the
+//     connection.
+
+import { unreachable } from "../../base/assert.ts";
+import { REFUSED_RETRY_MS_MAX, REFUSED_RETRY_MS_MIN } from "../../base/limits.ts";
+import { type Millis, millis, type Role } from "../../base/units.ts";
+import type { Position } from "../../wire/control.ts";
+import type { Subscription } from "./sender.ts";
+
+const GENERATIONS = [1, 2, 3] as const;
+
+/** `waiting`: subscribed, and what still arrives belongs to an earlier subscription. */
+export type ReceiverPhase = "off" | "waiting" | "snapshot" | "streaming";
+
+export interface ReceiverState {
+  standby: boolean;
+  peer: { readonly role: Role; readonly term: number } | null;
+  phase: ReceiverPhase;
+  subscription: Subscription;
+  /** Generation of what is written now, 1..3. */
+  generation: number;
+  /** Generations that entries of this kernel may carry; index 0 is not used. */
+  readonly carried: boolean[];
+  /** Of the last complete snapshot; 0 where there is none. */
+  complete: number;
+  applied: Position;
+  /** Records that the kernel refused since the snapshot in force began. */
+  refused: number;
+  retryAt: Millis | null;
+  retryMs: number;
+  readonly counters: ReceiverCounters;
+}
+
+export interface ReceiverCounters {
+  subscribed: number;
+  applied: number;
+  snapshotsBegun: number;
+  snapshotsDone: number;
+  refusedRecords: number;
+  purged: number;
+  ignored: number;
+}
+
+export type ReceiverInput =
+  | { readonly kind: "role"; readonly standby: boolean }
+  /** The peer's own word, from hello and role-changed. */
+  | { readonly kind: "peer"; readonly role: Role; readonly term: number }
+  | { readonly kind: "disconnected" }
+  /** What the kernel was found to carry, at start. */
+  | { readonly kind: "carried"; readonly generations: readonly number[] }
+  | { readonly kind: "snapshot-begin"; readonly position: Position; readonly generation: number }
+  | {
+      readonly kind: "sessions";
+      readonly first: Position;
+      readonly count: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: "snapshot-end"; readonly position: Position; readonly generation: number }
+  /** `count` more records of the message in hand are in the kernel; `refused` of them were not taken by it. */
+  | { readonly kind: "applied"; readonly count: number; readonly refused: number }
+  | { readonly kind: "swept" }
+  /** The peer has only now let our subscription wait too long, or a retry is due: see `deadline`. */
+  | { readonly kind: "turn" };
+
+export type ReceiverEffect =
+  | { readonly kind: "subscribe"; readonly subscription: Subscription }
+  | {
+      readonly kind: "apply";
+      readonly bytes: Uint8Array;
+      readonly count: number;
+      readonly generation: number;
+    }
+  | { readonly kind: "acknowledge"; readonly position: Position }
+  /** Remove the pair's entries of every other generation. */
+  | { readonly kind: "sweep"; readonly generation: number }
+  /** Remove the pair's entries of this generation: it is needed, and every other is worth more. */
+  | { readonly kind: "purge"; readonly generation: number }
+  | { readonly kind: "fail"; readonly reason: string };
+
+export function createReceiver(): ReceiverState {
+  return {
+    standby: false,
+    peer: null,
+    phase: "off",
+    subscription: { term: 0, generation: 0 },
+    generation: 0,
+    carried: [false, false, false, false],
+    complete: 0,
+    applied: { term: 0, sequence: 0 },
+    refused: 0,
+    retryAt: null,
+    retryMs: REFUSED_RETRY_MS_MIN,
+    counters: {
+      subscribed: 0,
+      applied: 0,
+      snapshotsBegun: 0,
+      snapshotsDone: 0,
+      refusedRecords: 0,
+      purged: 0,
+      ignored: 0,
+    },
+  };
+}
+
+/** The whole of the active's table is in this kernel, and every change follows (R5). */
+export const isSynchronised = (state: ReceiverState): boolean =>
+  state.phase === "streaming" && state.refused === 0;
+
+/** When to feed `turn`; null where nothing is due. */
+export const deadline = (state: ReceiverState): Millis | null =>
+  state.phase === "off" ? null : state.retryAt;
+
+/** One step. `effects` is appended to, in the order in which they must be performed. */
+export function step(
+  state: ReceiverState,
+  now: Millis,
+  input: ReceiverInput,
+  effects: ReceiverEffect[],
+): void {
+  switch (input.kind) {
+    case "role":
+      if (state.standby === input.standby) return;
+      state.standby = input.standby;
+      reconsider(state, effects);
+      return;
+    case "peer":
+      if (state.peer?.role === input.role && state.peer.term === input.term && state.phase !== "waiting")
+        return;
+      state.peer = { role: input.role, term: input.term };
+      reconsider(state, effects);
+      return;
+    case "disconnected":
+      state.peer = null;
+      state.phase = "off";
+      return;
+    case "carried":
+      for (const generation of input.generations) state.carried[generation] = true;
+      return;
+    case "snapshot-begin":
+      onSnapshotBegin(state, input.position, input.generation, effects);
+      return;
+    case "sessions":
+      onSessions(state, input.first, input.count, input.bytes, effects);
+      return;
+    case "applied":
+      onApplied(state, now, input.count, input.refused, effects);
+      return;
+    case "snapshot-end":
+      onSnapshotEnd(state, input.position, input.generation, effects);
+      return;
+    case "swept":
+      onSwept(state, effects);
+      return;
+    case "turn":
+      if (state.retryAt === null || now < state.retryAt || state.phase === "off") return;
+      state.retryAt = null;
+      subscribe(state, effects);
+      return;
+    default:
+      unreachable(input);
+  }
+}
+
+/** Subscribes where we are to follow, stops where we are not. */
+function reconsider(state: ReceiverState, effects: ReceiverEffect[]): void {
+  if (!state.standby || state.peer?.role !== "active") {
+    state.phase = "off";
+    return;
+  }
+  subscribe(state, effects);
+}
+
+function subscribe(state: ReceiverState, effects: ReceiverEffect[]): void {
+  const generation = (state.subscription.generation % GENERATIONS.length) + 1;
+  state.subscription = { term: state.peer!.term, generation };
+  state.phase = "waiting";
+  state.counters.subscribed += 1;
+  effects.push({ kind: "subscribe", subscription: state.subscription });
+}
+
+function onSnapshotBegin(
+  state: ReceiverState,
+  position: Position,
+  generation: number,
+  effects: ReceiverEffect[],
+): void {
+  if (state.phase === "off") {
+    ignore(state);
+    return;
+  }
+  const ours = position.term === state.subscription.term && generation === state.subscription.generation;
+  if (!ours) {
+    // An answer to a subscription that we have replaced since; of the one in force nothing else can come.
+    if (state.phase === "waiting") {
+      ignore(state);
+      return;
+    }
+    fail(state, "snapshot-of-another-subscription", effects);
+    return;
+  }
+  state.phase = "snapshot";
+  state.applied = position;
+  state.refused = 0;
+  state.counters.snapshotsBegun += 1;
+  state.generation = freeGeneration(state, effects);
+}
+
+/** A generation that no entry carries (R4); the oldest unfinished one is emptied where all three are in use. */
+function freeGeneration(state: ReceiverState, effects: ReceiverEffect[]): number {
+  const free = GENERATIONS.find((generation) => !state.carried[generation]);
+  if (free !== undefined) return free;
+  // The one written last holds the most of what is still true, the complete one the rest of it.
+  const victim = GENERATIONS.find((each) => each !== state.complete && each !== state.generation) ?? 1;
+  state.carried[victim] = false;
+  state.counters.purged += 1;
+  effects.push({ kind: "purge", generation: victim });
+  return victim;
+}
+
+function onSessions(
+  state: ReceiverState,
+  first: Position,
+  count: number,
+  bytes: Uint8Array,
+  effects: ReceiverEffect[],
+): void {
+  if (state.phase === "off" || state.phase === "waiting") {
+    ignore(state);
+    return;
+  }
+  if (first.term !== state.applied.term) {
+    fail(state, "sessions-of-another-term", effects);
+    return;
+  }
+  if (first.sequence !== state.applied.sequence + 1) {
+    fail(state, "position-gap", effects);
+    return;
+  }
+  state.carried[state.generation] = true;
+  effects.push({ kind: "apply", bytes, count, generation: state.generation });
+}
+
+function onApplied(
+  state: ReceiverState,
+  now: Millis,
+  count: number,
+  refused: number,
+  effects: ReceiverEffect[],
+): void {
+  state.counters.applied += count;
+  state.counters.refusedRecords += refused;
+  if (state.phase === "off" || state.phase === "waiting") return;
+  state.applied = { term: state.applied.term, sequence: state.applied.sequence + count };
+  if (refused > 0) {
+    state.refused += refused;
+    // What was refused is not in the log any more: only a new snapshot brings it. Later each time, so that a table
+    // that is too small is not filled in vain all day.
+    if (state.retryAt === null) {
+      state.retryAt = millis(now + state.retryMs);
+      state.retryMs = Math.min(state.retryMs * 2, REFUSED_RETRY_MS_MAX);
+    }
+  }
+  effects.push({ kind: "acknowledge", position: state.applied });
+}
+
+function onSnapshotEnd(
+  state: ReceiverState,
+  position: Position,
+  generation: number,
+  effects: ReceiverEffect[],
+): void {
+  if (state.phase === "off" || state.phase === "waiting") {
+    ignore(state);
+    return;
+  }
+  const { term, sequence } = state.applied;
+  if (state.phase !== "snapshot" || generation !== state.subscription.generation) {
+    fail(state, "snapshot-end-unasked", effects);
+    return;
+  }
+  if (position.term !== term || position.sequence !== sequence + 1) {
+    fail(state, "position-gap", effects);
+    return;
+  }
+  effects.push({ kind: "sweep", generation: state.generation });
+}
+
+function onSwept(state: ReceiverState, effects: ReceiverEffect[]): void {
+  if (state.phase !== "snapshot") return;
+  for (const each of GENERATIONS) state.carried[each] = each === state.generation && state.carried[each]!;
+  state.complete = state.generation;
+  state.phase = "streaming";
+  state.counters.snapshotsDone += 1;
+  if (state.refused === 0) {
+    state.retryAt = null;
+    state.retryMs = REFUSED_RETRY_MS_MIN;
+  }
+  // snapshot-end has a number of its own (sender S1).
+  state.applied = { term: state.applied.term, sequence: state.applied.sequence + 1 };
+  effects.push({ kind: "acknowledge", position: state.applied });
+}
+
+function ignore(state: ReceiverState): void {
+  state.counters.ignored += 1;
+}
+
+function fail(state: ReceiverState, reason: string, effects: ReceiverEffect[]): void {
+  state.phase = "off";
+  effects.push({ kind: "fail", reason });
+}
+
+/** One line for people. */
+export function describe(state: ReceiverState): string {
+  if (!state.standby) return "receiver: not standby";
+  if (state.peer === null) return "receiver: no peer";
+  const at = `applied ${state.applied.term}/${state.applied.sequence}`;
+  const refused = state.refused === 0 ? "" : `, ${state.refused} refused`;
+  return `receiver: ${state.phase}, ${at}, generation ${state.generation}${refused}`;
+}
