@@ -30,6 +30,8 @@ export const CAPACITY_BPS_MIN = 8_000;
 export const CAPACITY_BPS_MAX = 1_000_000_000_000;
 /** A configuration file; the largest one that the other limits allow is far below. */
 export const CONFIGURATION_BYTES_MAX = 256 * 1024;
+/** Mistakes named of one file. */
+export const CONFIGURATION_ERRORS_MAX = 200;
 
 /** Session mark: bits 0-7 link, 8-11 class, 12-27 application, 28-31 flags. */
 export const MARK_LINK_MASK = 0x000000ff;
@@ -122,6 +124,8 @@ export const ROUTE_TABLE_BASE = 114_800;
 export const RULE_PREFERENCE_BASE = 1148;
 /** `ip route ... proto N`: what we put there is known by it, and cleaned up by it. */
 export const ROUTE_PROTOCOL = 148;
+/** `ip link ... group N`: the macvlans that are ours, and nobody else's. */
+export const INTERFACE_GROUP = 1148;
 
 assert(LINK_ID_MAX <= MARK_LINK_MASK, "a link id fits its bits of the mark");
 assert(SLOTS === 1 << 12, "slots are a power of two");
