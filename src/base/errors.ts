@@ -45,6 +45,8 @@ export const ExitCode = {
   BadConfiguration: 65,
   /** No daemon answers on the control socket, or no Node is new enough. */
   Unavailable: 69,
+  /** Understudy did what it must never do: a defect, to be reported. */
+  Defect: 70,
   /** A kernel or another program refused. */
   Refused: 71,
   NoPermission: 77,

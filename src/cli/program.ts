@@ -1,0 +1,186 @@
+// The command line: which commands there are, what they take, and how a wrong use is answered. Each command's work
+// is in a file of its own, loaded when it is called and not before. It decides nothing about the pair.
+
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { ExitCode } from "../base/errors.ts";
+import { LINK_ID_MAX, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import type { SessionFilter } from "../wire/control.ts";
+import { DEFAULT_KEY_FILE, DEFAULT_NODE_FILE, SESSIONS_SHOWN_DEFAULT } from "./defaults.ts";
+import { reportFailure } from "./failure.ts";
+import type { Terminal } from "./terminal.ts";
+import { softwareVersion } from "./version.ts";
+
+interface Common {
+  readonly node: string;
+  readonly json: boolean;
+}
+
+interface SessionOptions extends Common {
+  readonly link?: number;
+  readonly protocol?: string;
+  readonly address?: string;
+  readonly port?: number;
+  readonly ipv4?: true;
+  readonly ipv6?: true;
+  readonly limit?: number;
+}
+
+/** Sets the exit code of the command that ran. */
+type Finish = (exitCode: ExitCode) => void;
+
+const wholeNumber =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      throw new InvalidArgumentError(`Expected a whole number from ${min} to ${max}.`);
+    return value;
+  };
+
+const address = (text: string): string => {
+  if (!/^[0-9a-fA-F.:]{2,45}$/.test(text))
+    throw new InvalidArgumentError("Expected an IPv4 or IPv6 address.");
+  return text.toLowerCase();
+};
+
+const protocol = (text: string): string => {
+  const name = text.toLowerCase();
+  if (!/^[a-z0-9-]{1,16}$/.test(name))
+    throw new InvalidArgumentError("Expected a name such as tcp, udp, icmp.");
+  return name;
+};
+
+const withJson = (command: Command): Command =>
+  command.addOption(new Option("--json", "print one JSON object instead of text").default(false, "no"));
+const withNode = (command: Command): Command =>
+  withJson(command).option("--node <file>", "the node's own configuration file", DEFAULT_NODE_FILE);
+
+function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish): void {
+  program
+    .command("run")
+    .description("run this node: starts heart where none runs, then is the daemon, until it is told to stop")
+    .option("--node <file>", "the node's own configuration file", DEFAULT_NODE_FILE)
+    .action(async ({ node }: { node: string }) => {
+      const { runDaemon } = await import("../daemon.ts");
+      finish((await runDaemon(node)) as ExitCode);
+    });
+  withNode(program.command("handover"))
+    .description("give the active role to the standby, without losing a packet (on the active node)")
+    .action(async (options: Common) => (await import("./command.ts")).command("handover", options, terminal));
+  withNode(program.command("stop"))
+    .description("hand over where the standby is ready, then take this node out and clean up all of it")
+    .action(async (options: Common) => (await import("./command.ts")).command("stop", options, terminal));
+}
+
+/** The filter of `show sessions`, and a usage error where an option of it is given to another view. */
+function filterOf(what: string, options: SessionOptions, command: Command): SessionFilter {
+  const { link, protocol, address, port, ipv4, ipv6 } = options;
+  const given = { link, protocol, address, port, family: ipv4 ? 4 : ipv6 ? 6 : undefined };
+  const filter = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  if (what !== "sessions" && (Object.keys(filter).length > 0 || options.limit !== undefined))
+    command.error("error: filters and --limit belong to `show sessions`");
+  return filter;
+}
+
+function addShow(program: Command, terminal: Terminal): void {
+  const views = new Argument("[what]", "what to show").choices(["pair", "links", "sessions"]).default("pair");
+  withNode(program.command("show"))
+    .description("show the pair at a glance, its links, or its sessions")
+    .addArgument(views)
+    .option("--link <id>", "sessions: through this link (0: the node's own)", wholeNumber(0, LINK_ID_MAX))
+    .option("--protocol <name>", "sessions: of this protocol (tcp, udp, icmp, ...)", protocol)
+    .option("--address <address>", "sessions: with this address at either end", address)
+    .option("--port <number>", "sessions: with this port at either end", wholeNumber(0, 65_535))
+    .addOption(new Option("-4, --ipv4", "sessions: IPv4 only").conflicts("ipv6"))
+    .option("-6, --ipv6", "sessions: IPv6 only")
+    .option(
+      "--limit <number>",
+      `sessions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT})`,
+      wholeNumber(1, SESSIONS_SHOWN_MAX),
+    )
+    .action(async (what: "pair" | "links" | "sessions", options: SessionOptions, command: Command) => {
+      const filter = filterOf(what, options, command);
+      const { show } = await import("./show.ts");
+      const { node, json, limit = SESSIONS_SHOWN_DEFAULT } = options;
+      await show(what, { node, json, filter, limit }, terminal);
+    });
+}
+
+function addLocalCommands(program: Command, terminal: Terminal, finish: Finish): void {
+  withJson(program.command("check"))
+    .description("check configuration files: the pair's, a node's, or both; all mistakes at once")
+    .argument("[files...]", `the files (default: ${DEFAULT_NODE_FILE} and the pair's file that it names)`)
+    .action(async (files: string[], { json }: { json: boolean }) => {
+      const { check } = await import("./check.ts");
+      finish(check(files.length === 0 ? [DEFAULT_NODE_FILE] : files, { json }, terminal));
+    });
+  withJson(program.command("keygen"))
+    .description("make this node's key; prints the line for the pair's file")
+    .option("--out <file>", "where to write it; never over a file that is there", DEFAULT_KEY_FILE)
+    .action(async (options: { out: string; json: boolean }) =>
+      (await import("./keygen.ts")).makeKey(options, terminal),
+    );
+  withNode(program.command("doctor"))
+    .description("look for what is wrong: the port, the peer, keys, the kernel's features, leftovers")
+    .action(async (options: Common) => finish(await (await import("./doctor.ts")).doctor(options, terminal)));
+  program
+    .command("lab")
+    .description("build a whole pair on this machine in network namespaces, and break it (`lab --help`)")
+    .argument("[args...]")
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[]) => {
+      const { labMain } = await import("../lab/main.ts");
+      finish((await labMain(args)) as ExitCode);
+    });
+  withJson(program.command("version"))
+    .description("print the version")
+    .action(({ json }: { json: boolean }) => {
+      const version = softwareVersion();
+      terminal.out(
+        json ? `${JSON.stringify({ version, node: process.version })}\n` : `understudy ${version}\n`,
+      );
+    });
+}
+
+const EXIT_CODES = `
+Exit codes: 0 done; 1 it failed, or something is wrong; 3 not possible on this machine; 64 wrong use;
+65 wrong configuration; 69 no daemon answers; 70 a defect; 71 refused by the system; 77 no permission.
+More: docs/operations.md`;
+
+function buildProgram(terminal: Terminal, finish: Finish): Command {
+  const program = new Command("understudy");
+  program
+    .description("A link balancer for Linux that is always two machines.")
+    .version(softwareVersion(), "-V, --version", "print the version")
+    .addHelpText("after", EXIT_CODES)
+    .enablePositionalOptions()
+    .showHelpAfterError("(`understudy --help` lists the commands)")
+    .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
+    .exitOverride();
+  addDaemonCommands(program, terminal, finish);
+  addShow(program, terminal);
+  addLocalCommands(program, terminal, finish);
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  return program;
+}
+
+/** Runs one command line (without the program's name) and resolves to its exit code; it never throws. */
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  let exitCode: ExitCode = ExitCode.Ok;
+  const program = buildProgram(terminal, (code) => {
+    exitCode = code;
+  });
+  try {
+    if (args.length === 0) {
+      program.outputHelp({ error: true });
+      return ExitCode.Usage;
+    }
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
+    return reportFailure(error, terminal, args[0] !== "lab" && args.includes("--json"));
+  }
+}
