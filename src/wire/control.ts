@@ -14,8 +14,10 @@ export interface Position {
 /** What the daemon tells heart every 200 ms and at every change; heart puts it into each heartbeat. */
 export interface DaemonReport {
   readonly kind: "daemon";
-  /** Standby: holds the active's whole state up to `position`. Active: forwarding is dressed and in place. */
+  /** Standby: holds the active's whole state up to `position`. Active: may be relieved. */
   readonly ready: boolean;
+  /** Interfaces, routes, rules and the event socket are in place: a gate that opened now would forward. */
+  readonly dressed: boolean;
   /** Why not, in words; empty where ready. */
   readonly reasons: readonly string[];
   /** Last position written into this node's kernel (standby) or produced (active). */
@@ -27,6 +29,8 @@ export interface DaemonReport {
 /** Requests that heart answers. `daemon` needs no answer. */
 export type HeartRequest =
   | DaemonReport
+  /** Neighbours of a segment (0 the LAN, then the links in order of id) that prove its cable where they answer. */
+  | { readonly kind: "witnesses"; readonly segment: number; readonly addresses: readonly string[] }
   /** An announced restart of the daemon: heart waits 60 s instead of 10 before it calls it wedged. */
   | { readonly kind: "daemon-restarting" }
   | { readonly kind: "state"; readonly request: number }
