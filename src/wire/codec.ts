@@ -16,6 +16,11 @@ export interface Refusal {
 }
 export type Decoded<T> = { readonly ok: true; readonly value: T } | Refusal;
 
+/** A view of the same bytes that is a Uint8Array and nothing more: the `slice` of Node's Buffer copies nothing. */
+export function plain(raw: Uint8Array): Uint8Array {
+  return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+}
+
 /** Writes into one buffer that was made in exactly the right size. */
 export class Writer {
   readonly bytes: Uint8Array;
@@ -44,7 +49,7 @@ export class Reader {
   refusal: Refusal | null = null;
 
   constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
+    this.bytes = plain(bytes);
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
