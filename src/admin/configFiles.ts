@@ -1,23 +1,26 @@
 // The two configuration files on disk: reads them, has them judged by core/configCheck.ts and core/configRules.ts,
-// and returns the Config or every mistake in both. It decides nothing about what a good configuration is. Whether
-// the machine is as the files say is configMachine.ts.
+// and returns the Config or every mistake in both. At start-up it also holds a Config against the machine that it
+// is to run on. It decides nothing about what a good configuration is.
 
-import { readFileSync, statSync } from "node:fs";
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { CONFIGURATION_BYTES_MAX, CONFIGURATION_ERRORS_MAX } from "../base/limits.ts";
 import type { Config } from "../core/config.ts";
-import { buildConfig } from "../core/configBuild.ts";
-import { checkTree } from "../core/configCheck.ts";
-import { NODE, PAIR, type PairFile } from "../core/configKeys.ts";
-import { applyRules, NODE_RULES, PAIR_RULES } from "../core/configRules.ts";
+import { buildConfig, deviceOf } from "../core/configBuild.ts";
+import { checkTree, nearest } from "../core/configCheck.ts";
+import { NODE, type NodeFile, PAIR, type PairFile } from "../core/configKeys.ts";
+import { applyRules, interfacesOf, NODE_RULES, PAIR_RULES } from "../core/configRules.ts";
 import type { Spec, ValueOf } from "../core/configSpec.ts";
 import {
   type ConfigError,
   ConfigErrorCode,
+  childPath,
   type Finding,
   inFile,
   type Located,
   type Place,
+  quote,
 } from "../core/configTree.ts";
 import { parseYaml } from "./yamlTree.ts";
 
@@ -33,6 +36,8 @@ export interface FileVerdict {
 }
 
 const START: Place = { line: 1, column: 1 };
+/** A private key in PEM has 119 bytes; what is far beyond is something else. */
+const KEY_BYTES_MAX = 16 * 1024;
 
 /** A file held against its table: its value as far as it holds, and every mistake so far. */
 interface Sheet<S extends Spec> {
@@ -144,6 +149,103 @@ function readSheet<S extends Spec>(spec: S, file: string): Sheet<S> {
 function beforeBreak(findings: readonly Finding[], syntax: readonly Finding[]): readonly Finding[] {
   const line = Math.min(...syntax.map(({ place }) => place.line));
   return findings.filter(({ place, code }) => place.line < line && code !== ConfigErrorCode.Missing);
+}
+
+/**
+ * What of the machine is not as the configuration says, before anything is touched: interfaces that are not there, a
+ * private key that is missing, unreadable, readable by others or not the one that the pair's file lists, directories
+ * that cannot be written. Every mistake points at the line of the node's file that says so. Reads the interfaces of
+ * the network namespace that it runs in.
+ */
+export function checkMachine(config: Config): readonly ConfigError[] {
+  const node = readSheet(NODE, config.files.node).value;
+  const pair = readSheet(PAIR, config.files.pair).value;
+  if (node === undefined || pair === undefined) return [];
+  const at = (key: keyof NodeFile): Spot => node.value[key] ?? { place: START, path: key };
+  const findings = [
+    ...missingInterfaces(node.value, pair.value, interfacesHere()),
+    ...wrongKey(config, at("key")),
+    ...unwritable(config.stateDirectory, at("state")),
+    ...unwritable(config.runtimeDirectory, at("runtime")),
+  ];
+  return limited(inFile(config.files.node, findings));
+}
+
+/** Where something is said. */
+type Spot = Pick<Located<unknown>, "place" | "path">;
+
+function machineFinding({ place, path }: Spot, expected: string, found: string): Finding {
+  return { place, path, code: ConfigErrorCode.Machine, expected, found };
+}
+
+/** The interfaces of this network namespace. (/sys shows those of whoever mounted it.) */
+function interfacesHere(): readonly string[] {
+  const lines = readFileSync("/proc/net/dev", "utf8").split("\n").slice(2);
+  return lines.map((line) => line.slice(0, line.lastIndexOf(":")).trim()).filter((name) => name !== "");
+}
+
+function missingInterfaces(node: NodeFile, pair: PairFile, here: readonly string[]): readonly Finding[] {
+  const others = here.filter((name) => name !== "lo" && !name.startsWith("us-"));
+  return interfacesOf(pair).flatMap((name) => {
+    const device = deviceOf(node, name);
+    if (here.includes(device)) return [];
+    const mapped = node.interfaces?.value.find((entry) => entry.name.value === name)?.value;
+    const at = mapped ?? { place: node.interfaces?.place ?? START, path: childPath("interfaces", name) };
+    const near = nearest(device, others);
+    const hint = near === undefined ? `here are ${others.join(", ") || "none"}` : `here is ${near}`;
+    const role = mapped === undefined ? " (not mapped: the same name)" : "";
+    return [machineFinding(at, `an interface of this machine${role}`, `no ${quote(device)}; ${hint}`)];
+  });
+}
+
+function wrongKey(config: Config, at: Spot): readonly Finding[] {
+  const file = config.keyFile;
+  try {
+    const stat = statSync(file);
+    if (!stat.isFile()) return [machineFinding(at, "a private key file", `${file}, which is no file`)];
+    if ((stat.mode & 0o077) !== 0) {
+      const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
+      const expected = `a private key that its owner alone can read (chmod 600 ${file})`;
+      return [machineFinding(at, expected, `mode ${mode}`)];
+    }
+    const listed = stat.size > KEY_BYTES_MAX ? null : publicKeyOf(readFileSync(file));
+    if (listed === null)
+      return [machineFinding(at, "an Ed25519 private key, made by `understudy keygen`", file)];
+    if (config.ownKeys.includes(listed)) return [];
+    return [
+      machineFinding(at, `the private key of one of nodes.${config.node}.keys in the pair's file`, listed),
+    ];
+  } catch (error) {
+    return [
+      machineFinding(at, "a private key, made by `understudy keygen`", `${file}: ${systemWords(error)}`),
+    ];
+  }
+}
+
+/** The public half of a private key in PEM, as the pair's file lists it; null where the bytes are no such key. */
+function publicKeyOf(pem: Buffer): string | null {
+  try {
+    const { crv, x } = createPublicKey(createPrivateKey(pem)).export({ format: "jwk" });
+    if (crv !== "Ed25519" || x === undefined) return null;
+    return `ed25519:${Buffer.from(x, "base64url").toString("base64")}`;
+  } catch {
+    return null;
+  }
+}
+
+/** A directory must be writable, or where it is not there yet, the nearest directory above it. */
+function unwritable(directory: string, at: Spot): readonly Finding[] {
+  for (let here = directory; ; here = dirname(here)) {
+    try {
+      if (!statSync(here).isDirectory()) return [machineFinding(at, "a directory", `${here}, which is none`)];
+      accessSync(here, constants.W_OK | constants.X_OK);
+      return [];
+    } catch (error) {
+      const absent = (error as NodeJS.ErrnoException).code === "ENOENT" && here !== dirname(here);
+      if (!absent)
+        return [machineFinding(at, "a directory that can be written", `${here}: ${systemWords(error)}`)];
+    }
+  }
 }
 
 /** The text of a file, or why there is none. */

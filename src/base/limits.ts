@@ -22,7 +22,6 @@ export const ROUTES_MAX = 64;
 /** Logical names that a node's file maps: the LAN, the links and the paths, each with a port of its own. */
 export const INTERFACES_MAX = 1 + LINKS_MAX + PATHS_MAX;
 export const NAME_LENGTH_MAX = 32;
-/** A node's priority, one byte in the heartbeat. */
 export const PRIORITY_MAX = 255;
 export const PRIORITY_DEFAULT = 50;
 /** A line's rate: 8 kbit/s is slower than any, so that a forgotten `M` is noticed. */
@@ -61,6 +60,17 @@ export const BATCH_RECORDS_MAX = 2048;
 export const SESSION_RECORD_BYTES_MAX = 256;
 /** Remaining time of a session: 2^31 jiffies at the highest HZ (1000), what every kernel can be given. */
 export const SESSION_TIMEOUT_SECONDS_MAX = 2_147_483;
+/**
+ * Least time that a standby gives an entry. Refreshes raise no event, so a session that flows on the active looks
+ * idle here; the longest time that a flowing session is refreshed *to* by default, bar established TCP's five days,
+ * is 300 s (unacknowledged TCP), and the entry must outlive that twice.
+ */
+export const SESSION_STANDBY_SECONDS_MIN = 600;
+/** Session requests in one send to the kernel. */
+export const SESSION_REQUESTS_PER_SEND = 64;
+/** Session events read with one system call, and the longest one. */
+export const SESSION_EVENTS_PER_READ = 256;
+export const SESSION_EVENT_BYTES_MAX = 2048;
 /** Unacknowledged log bytes on the active before what follows is marked for a re-read. */
 export const LOG_BYTES_MAX = 32 << 20;
 /** Keys remembered as changed while a snapshot is under way. */

@@ -351,7 +351,7 @@ export interface NodeOfPair {
 }
 
 /** Every interface that the pair's file names. */
-function interfacesOf(pair: PairFile): readonly string[] {
+export function interfacesOf(pair: PairFile): readonly string[] {
   const paths = pathsOf(pair).map(({ value }) => value.interface);
   const named = present([...segmentsOf(pair).map((segment) => segment.interfaceName), ...paths]);
   return [...new Set(named.map((located) => located.value))];
