@@ -1,0 +1,348 @@
+// The gate: the kernel-timed permission to use the service interfaces (failover.md §1, §2). Heart alone uses it.
+//
+// A lease is an element with a timeout in a set that every packet of a service interface is checked against. It is
+// renewed in the data path: a frame with a mark, sent on `lo`, meets a rule that updates the element. No nftables
+// transaction lies on the way, so nobody's commit can delay a renewal, and the kernel shuts the gate by itself
+// when the frames stop. Synchronous; `renew`, `open`, `drain`, `shut` make two system calls each and wait for
+// nothing. libnftables is used to install, adopt and remove only.
+//
+// The frames go through packet sockets: no address, no port, no firewall of the user's and no connection tracking
+// is on their way. What the rule dropped is known from `send` itself (ENOBUFS); what it let pass comes back through
+// a tap on the sending side, before the loopback device queues it, so a busy machine cannot delay the receipt.
+
+import { BoundaryError } from "../base/errors.ts";
+import {
+  adoptText,
+  completeShape,
+  DRAINED_ELEMENT,
+  GATE_TABLE,
+  type GateMarks,
+  GateReader,
+  type GateService,
+  type GateTimes,
+  installText,
+  lastingDigest,
+  REMOVE_TEXT,
+  SHUT_ELEMENT,
+  withoutHandles,
+} from "./gateTable.ts";
+import { openRouteSocket, setLinkUp } from "./interfaces.ts";
+import * as libc from "./libc.ts";
+import { isAbsent, Nftables } from "./nftables.ts";
+
+export interface GateOptions extends GateTimes {
+  readonly services: readonly GateService[];
+}
+
+/** How long a lease lasts: the short one between heartbeats, the long one of a node that is alone. */
+export type LeaseKind = "short" | "solo";
+
+export interface Gate {
+  /**
+   * Installs the gate, shut, in one transaction, and verifies it by reading back. Whatever carried its name is
+   * replaced. @throws BoundaryError (a service interface that is not there, no permission, ...)
+   */
+  install(): void;
+  /**
+   * Takes over a gate that an earlier heart left: the lease stays as it is, the marks are replaced. Null where there
+   * is none, or one for other interfaces: install then.
+   */
+  adopt(): { readonly held: boolean; readonly drained: boolean } | null;
+  /** Renews what is held. False: it was not held (it lapsed, or was shut), or the gate's table is gone. */
+  renew(kind: LeaseKind): boolean;
+  /** Opens, held before or not; ends draining. False: the gate's table is gone, or `lo` is down. */
+  open(kind: LeaseKind): boolean;
+  /** Stops claiming while what is under way still passes (failover §6). False: not held, or no table. */
+  drain(): boolean;
+  /** At once. False: the gate's table is gone, which is worse than open: install. */
+  shut(): boolean;
+  /** The whole gate is in place and untouched. Cheap: two frames' worth of system calls and one netlink request. */
+  present(): boolean;
+  /** Takes the service interfaces down and removes the table. No gate, no interface (failover §1). */
+  remove(): void;
+  /** Ends this process's part; the table, and the lease while it lasts, stay. */
+  close(): void;
+}
+
+/** IEEE 802 local experimental ethertype 1: nobody else's on `lo`. */
+const ETHERTYPE = 0x88b5;
+const ETH_P_ALL = 0x0003;
+const FRAME_BYTES = 32;
+const SOURCE_AT = 6;
+const TYPE_AT = 12;
+const TOKEN_AT = 16;
+const SEQUENCE_AT = 24;
+/** Receipts that may be waiting: ours are read at once, so more than a few means that somebody plays. */
+const RECEIPTS_MAX = 16;
+const NETWORK_DOWN = libc.errno.ENETDOWN!;
+
+// Classic BPF (linux/bpf_common.h, linux/filter.h).
+const BPF_LD_H_ABS = 0x28;
+const BPF_LD_W_ABS = 0x20;
+const BPF_JEQ_K = 0x15;
+const BPF_RET_K = 0x06;
+const SKF_AD_PKTTYPE = 0xfffff004;
+const PACKET_OUTGOING = 4;
+
+/** Lets through what leaves with our ethertype; what comes back in is nobody's. */
+const OUTGOING_RECEIPTS: readonly libc.FilterInstruction[] = [
+  [BPF_LD_H_ABS, 0, 0, TYPE_AT],
+  [BPF_JEQ_K, 0, 3, ETHERTYPE],
+  [BPF_LD_W_ABS, 0, 0, SKF_AD_PKTTYPE],
+  [BPF_JEQ_K, 0, 1, PACKET_OUTGOING],
+  [BPF_RET_K, 0, 0, 0xffff],
+  [BPF_RET_K, 0, 0, 0],
+];
+const NOTHING: readonly libc.FilterInstruction[] = [[BPF_RET_K, 0, 0, 0]];
+
+/** Draws marks, opens the sockets. Nothing is installed yet. @throws KernelError (EPERM, no `lo`) */
+export function createGate(options: GateOptions): Gate {
+  return new KernelGate(options);
+}
+
+class KernelGate implements Gate {
+  readonly #options: GateOptions;
+  readonly #marks: GateMarks;
+  readonly #stampMac: string;
+  readonly #channel: MarkChannel;
+  readonly #reader: GateReader;
+  /** What the table looked like when it was last found good, and the state of the world it was found in. */
+  #shape = "";
+  #generation = -1;
+  #devices = "";
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+    this.#marks = drawMarks();
+    const stamp = crypto.getRandomValues(new Uint8Array(6));
+    stamp[0] = (stamp[0]! & 0xfc) | 0x02;
+    this.#stampMac = Array.from(stamp, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+    this.#channel = new MarkChannel(Object.values(this.#marks), stamp);
+    this.#reader = new GateReader();
+  }
+
+  install(): void {
+    const { services } = this.#options;
+    const operation = `install the gate (table netdev ${GATE_TABLE})`;
+    for (const { device } of services) {
+      if (libc.interfaceIndex(device) !== 0) continue;
+      throw new BoundaryError({ operation, code: "ENODEV", words: `there is no interface ${device}` });
+    }
+    transaction(operation, installText(services, this.#marks, this.#options, this.#stampMac));
+    this.#verifyNew(operation);
+  }
+
+  adopt(): { readonly held: boolean; readonly drained: boolean } | null {
+    const operation = `adopt the gate (table netdev ${GATE_TABLE})`;
+    if (!this.#looksComplete(operation)) return null;
+    transaction(operation, adoptText(this.#marks, this.#options, this.#stampMac));
+    this.#verifyNew(operation);
+    const state = elementsOf(operation, "state");
+    const held = elementsOf(operation, "held").length > 0 && !state.includes(SHUT_ELEMENT);
+    return { held, drained: held && state.includes(DRAINED_ELEMENT) };
+  }
+
+  renew(kind: LeaseKind): boolean {
+    return this.#channel.send(kind === "short" ? this.#marks.renewShort : this.#marks.renewSolo);
+  }
+  open(kind: LeaseKind): boolean {
+    return this.#channel.send(kind === "short" ? this.#marks.openShort : this.#marks.openSolo);
+  }
+  drain(): boolean {
+    return this.#channel.send(this.#marks.drain);
+  }
+  shut(): boolean {
+    return this.#channel.send(this.#marks.shut);
+  }
+
+  present(): boolean {
+    if (this.#shape === "" || !this.#channel.send(this.#marks.probe)) return false;
+    const generation = this.#reader.generation();
+    const devices = this.#reader.deviceIndices(this.#options.services);
+    if (generation === this.#generation && devices === this.#devices) return true;
+    // Somebody's transaction, or a device that came or went: look whether it was about us.
+    if (this.#reader.shape() !== this.#shape) return false;
+    this.#generation = generation;
+    this.#devices = devices;
+    return true;
+  }
+
+  remove(): void {
+    const socket = openRouteSocket();
+    try {
+      for (const { device } of this.#options.services)
+        if (libc.interfaceIndex(device) !== 0) setLinkUp(socket, device, false);
+    } finally {
+      socket.close();
+    }
+    transaction(`remove the gate (table netdev ${GATE_TABLE})`, REMOVE_TEXT);
+    this.#shape = "";
+  }
+
+  close(): void {
+    this.#channel.close();
+    this.#reader.close();
+  }
+
+  /** After a transaction of ours: the gate is there in full and carries out our marks, or an error says what not. */
+  #verifyNew(operation: string): void {
+    // Generation first: what changes after it was read is looked at by the next `present`.
+    this.#generation = this.#reader.generation();
+    this.#devices = this.#reader.deviceIndices(this.#options.services);
+    this.#shape = this.#reader.shape();
+    const expected = completeShape(this.#options.services).join("\n");
+    const found = withoutHandles(this.#shape).join("\n");
+    if (found !== expected) {
+      this.#shape = "";
+      const words = `read back something else:\n${found}\ninstead of:\n${expected}`;
+      throw new BoundaryError({ operation, code: "GATE_INCOMPLETE", words });
+    }
+    if (this.#channel.send(this.#marks.probe)) return;
+    this.#shape = "";
+    throw new BoundaryError({
+      operation,
+      code: "GATE_SILENT",
+      words: "a marked frame on lo did not come back stamped",
+      advice: "Is the interface lo up?",
+    });
+  }
+
+  #looksComplete(operation: string): boolean {
+    const expected = completeShape(this.#options.services).join("\n");
+    if (withoutHandles(this.#reader.shape()).join("\n") !== expected) return false;
+    const nft = new Nftables();
+    try {
+      const listing = nft.stateless(operation, `list table netdev ${GATE_TABLE}`);
+      return listing.includes(`"${lastingDigest(this.#options.services)}"`);
+    } catch (error) {
+      if (isAbsent(error)) return false;
+      throw error;
+    } finally {
+      nft.close();
+    }
+  }
+}
+
+/** Frames with marks, and the receipts for them. The timed path: no allocation, two system calls a frame. */
+class MarkChannel {
+  readonly #senders = new Map<number, number>();
+  readonly #receiver: number;
+  readonly #frame = new Uint8Array(FRAME_BYTES);
+  readonly #frameView = new DataView(this.#frame.buffer);
+  readonly #receipt = new Uint8Array(FRAME_BYTES);
+  readonly #stamp: Uint8Array;
+  #sequence = 0;
+
+  constructor(marks: readonly number[], stamp: Uint8Array) {
+    this.#stamp = stamp;
+    this.#frameView.setUint16(TYPE_AT, ETHERTYPE);
+    this.#frame.set(crypto.getRandomValues(new Uint8Array(SEQUENCE_AT - TOKEN_AT)), TOKEN_AT);
+    this.#receiver = packetSocket(ETH_P_ALL, OUTGOING_RECEIPTS);
+    marks.forEach((mark, index) => {
+      // One of them takes delivery of what arrives, and throws it away: else `lo` would count every frame as dropped.
+      const fd = packetSocket(index === 0 ? ETHERTYPE : 0, NOTHING);
+      libc.setsockoptInt(fd, libc.SOL_SOCKET, libc.SO_MARK, mark, "mark the gate's frames (SO_MARK)");
+      this.#senders.set(mark, fd);
+    });
+  }
+
+  /** Whether a rule of ours carried out `mark`: the frame came by with our stamp. */
+  send(mark: number): boolean {
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    this.#frameView.setUint32(SEQUENCE_AT, this.#sequence);
+    const fd = this.#senders.get(mark);
+    if (fd === undefined) return false;
+    // Dropped by the gate: -ENOBUFS. `lo` down: -ENETDOWN, and once more after it is up again (packet(7)).
+    let sent = libc.send(fd, this.#frame, FRAME_BYTES, libc.MSG_DONTWAIT);
+    if (sent === -NETWORK_DOWN) sent = libc.send(fd, this.#frame, FRAME_BYTES, libc.MSG_DONTWAIT);
+    if (sent !== FRAME_BYTES) return false;
+    for (let taken = 0; taken < RECEIPTS_MAX; taken += 1) {
+      const length = libc.recv(this.#receiver, this.#receipt, libc.MSG_DONTWAIT);
+      if (length < 0 && length !== -NETWORK_DOWN) return false;
+      if (length === FRAME_BYTES && this.#isReceipt()) return true;
+    }
+    return false;
+  }
+
+  close(): void {
+    for (const fd of this.#senders.values()) libc.close(fd);
+    this.#senders.clear();
+    libc.close(this.#receiver);
+  }
+
+  #isReceipt(): boolean {
+    for (let at = 0; at < this.#stamp.length; at += 1)
+      if (this.#receipt[SOURCE_AT + at] !== this.#stamp[at]) return false;
+    for (let at = TOKEN_AT; at < FRAME_BYTES; at += 1)
+      if (this.#receipt[at] !== this.#frame[at]) return false;
+    return true;
+  }
+}
+
+/** A raw socket on `lo`, filtered before it is bound: not one frame too many is queued. */
+function packetSocket(protocol: number, filter: readonly libc.FilterInstruction[]): number {
+  const operation = "open the gate's packet socket on lo";
+  const index = libc.interfaceIndex("lo");
+  if (index === 0) throw new libc.KernelError(operation, libc.errno.ENODEV!);
+  const fd = libc.socket(libc.AF_PACKET, libc.SOCK_RAW | libc.SOCK_NONBLOCK, 0, operation);
+  // struct sockaddr_ll: family, protocol (network order), ifindex, hatype, pkttype, halen, addr[8].
+  const address = new Uint8Array(20);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, libc.AF_PACKET, libc.LITTLE_ENDIAN);
+  view.setUint16(2, protocol);
+  view.setInt32(4, index, libc.LITTLE_ENDIAN);
+  try {
+    libc.attachFilter(fd, filter, operation);
+    libc.bind(fd, address, operation);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** Seven different numbers, none of them 0 and none that looks like a session's mark (link ids in the low byte). */
+function drawMarks(): GateMarks {
+  const drawn = new Set<number>();
+  while (drawn.size < 7) {
+    const mark = crypto.getRandomValues(new Uint32Array(1))[0]! | 0xff;
+    drawn.add(mark >>> 0);
+  }
+  const [renewShort, renewSolo, openShort, openSolo, drain, shut, probe] = drawn;
+  return {
+    renewShort: renewShort!,
+    renewSolo: renewSolo!,
+    openShort: openShort!,
+    openSolo: openSolo!,
+    drain: drain!,
+    shut: shut!,
+    probe: probe!,
+  };
+}
+
+function transaction(operation: string, text: string): void {
+  const nft = new Nftables();
+  try {
+    nft.run(operation, text);
+  } finally {
+    nft.close();
+  }
+}
+
+/** The elements of a set of the gate's. libnftables shows one with a timeout as an object, one without as a number. */
+function elementsOf(operation: string, set: string): number[] {
+  const nft = new Nftables();
+  try {
+    const objects = nft.list(operation, `list set netdev ${GATE_TABLE} ${set}`);
+    return objects.flatMap((object) => {
+      const listed = object.set as { readonly elem?: readonly ListedElement[] } | undefined;
+      return (listed?.elem ?? []).map((element) =>
+        typeof element === "number" ? element : element.elem.val,
+      );
+    });
+  } finally {
+    nft.close();
+  }
+}
+
+type ListedElement = number | { readonly elem: { readonly val: number } };
