@@ -1,0 +1,51 @@
+// What the laboratory sees from outside the daemons: both kernels' session tables, and the virtual MACs that the nodes
+// were given. It asks the kernel through other people's programs, and changes nothing.
+
+import { sleep } from "./clock.ts";
+import { run } from "./commands.ts";
+import { compareTables, type Difference, isEqual, type Table, takeLine } from "./conntrackText.ts";
+
+/** The pair's settled sessions in the kernel of the namespace that `inside` holds. */
+export async function readTable(inside: number): Promise<Table> {
+  const table: Table = new Map();
+  for (const family of ["ipv4", "ipv6"])
+    await run(["conntrack", "-L", "-o", "extended", "-f", family], {
+      inside,
+      onLine: (line) => takeLine(table, line),
+    });
+  return table;
+}
+
+export interface Comparison {
+  readonly active: number;
+  readonly standby: number;
+  readonly difference: Difference;
+  /** How long it took until they were equal, or until it was given up. */
+  readonly waitedMs: number;
+}
+
+/**
+ * Compares both tables until they are equal or `timeoutMs` are over; the last comparison is the result. The standby
+ * is read after the active: what came between the two readings is no difference the next time.
+ */
+export async function compareNodes(active: number, standby: number, timeoutMs: number): Promise<Comparison> {
+  const startMs = performance.now();
+  for (;;) {
+    const one = await readTable(active);
+    const other = await readTable(standby);
+    const difference = compareTables(one, other);
+    const waitedMs = performance.now() - startMs;
+    if (isEqual(difference) || waitedMs >= timeoutMs)
+      return { active: one.size, standby: other.size, difference, waitedMs };
+    await sleep(Math.min(1000, 100 + one.size / 100));
+  }
+}
+
+/** Every device that the pair made in a node's namespace (`us-...`): name -> MAC. */
+export async function serviceInterfaces(inside: number): Promise<ReadonlyMap<string, string>> {
+  const { stdout } = await run(["ip", "-j", "link", "show"], { inside });
+  const links = JSON.parse(stdout) as { ifname: string; address?: string }[];
+  return new Map(
+    links.filter((link) => link.ifname.startsWith("us-")).map((link) => [link.ifname, link.address ?? ""]),
+  );
+}
