@@ -28,6 +28,8 @@ interface Numbered {
 
 /** One client of a server, for what it is told unasked. */
 export interface ControlPeer<Message> {
+  /** The client has hung up. */
+  readonly gone: boolean;
   /** False where the client is gone, or does not read: it is not waited for. */
   push(message: Message): boolean;
 }
@@ -159,6 +161,9 @@ function serveClient<Request, Message extends Numbered>(
   service: ControlService<Request, Message>,
 ): void {
   const peer: ControlPeer<Message> = {
+    get gone() {
+      return socket.destroyed;
+    },
     push: (message) => {
       // One that does not read keeps at most a buffer of lines; it learns the rest when it asks.
       if (socket.destroyed || socket.writableNeedDrain) return false;

@@ -61,7 +61,13 @@ export interface DriverCounters {
 
 /** Heart's loop. `feed` is for what comes through the event loop (control socket); it is taken up in the next turn. */
 export class Driver {
-  readonly counters: DriverCounters = { renewed: 0, refused: 0, longestRenewalMs: 0, turns: 0, gateRepairs: 0 };
+  readonly counters: DriverCounters = {
+    renewed: 0,
+    refused: 0,
+    longestRenewalMs: 0,
+    turns: 0,
+    gateRepairs: 0,
+  };
   readonly #options: DriverOptions;
   readonly #queue: ElectionInput[] = [];
   readonly #effects: ElectionEffect[] = [];
@@ -76,6 +82,10 @@ export class Driver {
     this.#options = options;
     this.#poll = pollVector(options.ports.descriptors);
     this.#timeoutBytes = new Uint8Array(this.#timeout.buffer);
+  }
+
+  get gatePresent(): boolean {
+    return this.#gatePresent;
   }
 
   feed(input: ElectionInput): void {

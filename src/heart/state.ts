@@ -1,8 +1,8 @@
 // What heart shows of itself: alarms with their times, the last takeover, and the whole as one `HeartState` for the
 // control socket. Derived from the machine's state and the driver's counters; it decides nothing.
 
-import type { AlarmState, TakeoverReport } from "../wire/control.ts";
 import type { ElectionEffect } from "../core/election/types.ts";
+import type { AlarmState, TakeoverReport } from "../wire/control.ts";
 
 /** Alarms and takeovers, as the machine's effects raise and clear them. */
 export class Notices {

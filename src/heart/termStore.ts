@@ -19,7 +19,10 @@ export interface TermStore {
   /** Starts writing; `stored` of a later turn tells what became of it. */
   store(terms: Terms): void;
   /** What ended since the last call: the terms on disk, or the disk's words. */
-  takeResult(): { readonly ok: true; readonly terms: Terms } | { readonly ok: false; readonly words: string } | null;
+  takeResult():
+    | { readonly ok: true; readonly terms: Terms }
+    | { readonly ok: false; readonly words: string }
+    | null;
   /** Resolves once nothing is under way. */
   idle(): Promise<void>;
 }
@@ -49,7 +52,12 @@ export async function readTerms(directory: string): Promise<Terms> {
   } catch {
     // Falls through to the refusal below: both ways the content is not ours.
   }
-  throw new BoundaryError({ operation: `read ${file}`, code: "NOT_TERMS", words: "not a file of terms", advice });
+  throw new BoundaryError({
+    operation: `read ${file}`,
+    code: "NOT_TERMS",
+    words: "not a file of terms",
+    advice,
+  });
 }
 
 async function write(file: string, terms: Terms): Promise<void> {

@@ -22,11 +22,27 @@ const BATCH = 32;
 const DRAIN_MAX = 512;
 const FRAME_BYTES_MAX = 128;
 
+/** Classic BPF (linux/filter.h): of IPv6, neighbour solicitations and advertisements alone. */
+export const NEIGHBOUR_DISCOVERY: readonly libc.FilterInstruction[] = [
+  [0x30, 0, 0, 20], // ldb [20]: IPv6 next header
+  [0x15, 0, 4, 58], // jeq ICMPv6, else drop
+  [0x30, 0, 0, 54], // ldb [54]: ICMPv6 type
+  [0x15, 1, 0, 135], // jeq solicitation: keep
+  [0x15, 0, 1, 136], // jeq advertisement, else drop
+  [0x06, 0, 0, 0xffff],
+  [0x06, 0, 0, 0],
+];
+
 /**
- * Opens a packet socket that receives `protocol` frames of `device` (0: none, for sending only).
+ * Opens a packet socket that receives `protocol` frames of `device` (0: none, for sending only), those that
+ * `filter` lets pass.
  * @throws KernelError naming the device: ENODEV, EPERM (CAP_NET_RAW).
  */
-export function openPacketSocket(device: string, protocol: number): PacketSocket {
+export function openPacketSocket(
+  device: string,
+  protocol: number,
+  filter?: readonly libc.FilterInstruction[],
+): PacketSocket {
   const operation = `packet socket on ${device}`;
   const index = libc.interfaceIndex(device);
   if (index === 0) throw new libc.KernelError(operation, libc.errno.ENODEV!, "Does `ip link` show it?");
@@ -48,6 +64,8 @@ export function openPacketSocket(device: string, protocol: number): PacketSocket
         1,
         `${operation}: ignore outgoing`,
       );
+    // Before it is bound: not one frame too many is queued.
+    if (filter !== undefined) libc.attachFilter(fd, filter, operation);
     libc.bind(fd, address, operation);
   } catch (error) {
     libc.close(fd);

@@ -115,7 +115,8 @@ export type HeartMessage =
 
 /** Requests that the daemon answers, for the command line. */
 export type DaemonRequest =
-  | { readonly kind: "show"; readonly request: number; readonly what: "pair" | "links" }
+  | { readonly kind: "show"; readonly request: number; readonly what: "pair" }
+  | { readonly kind: "show"; readonly request: number; readonly what: "links" }
   | {
       readonly kind: "show";
       readonly request: number;

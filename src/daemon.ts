@@ -1,0 +1,255 @@
+// The daemon: builds the rooms and wires them. It reads the configuration, dresses the kernel around heart's gate,
+// replicates, and answers the command line. Sees everything; decides nothing: who is active is heart's business,
+// what goes where is core's.
+//
+// The order of a start matters (failover §1): interfaces down, heart's gate, interfaces up, rules, event socket,
+// forwarding; only then heart is told that this node could forward.
+
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { checkMachine, readConfiguration } from "./admin/configFiles.ts";
+import { type ControlServer, serveControl } from "./admin/control.ts";
+import { BoundaryError, ExitCode } from "./base/errors.ts";
+import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
+import { type Config, servicesOf } from "./core/config.ts";
+import { formatErrors } from "./core/configTree.ts";
+import { type HeartLink, linkHeart } from "./daemon/heartLink.ts";
+import { assertPortsFree } from "./daemon/ports.ts";
+import { createReplicator, type Replicator } from "./daemon/replicator.ts";
+import { linkViews, VERSION } from "./daemon/views.ts";
+import { Wardrobe } from "./daemon/wardrobe.ts";
+import { setProcessName } from "./kernel/libc.ts";
+import { listNeighbours } from "./kernel/neighbours.ts";
+import { listSessions } from "./kernel/sessions.ts";
+import { loadIdentity } from "./peer/identity.ts";
+import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "./wire/control.ts";
+import { readDaemonRequest } from "./wire/controlRequests.ts";
+
+const REPORT_MS = 200;
+const WITNESSES_MS = 2000;
+const WITNESSES_PER_SEGMENT = 16;
+const GATED_MS_MAX = 10_000;
+const HANDOVER_ACKNOWLEDGE_MS = 3000;
+
+const log = (line: string): void => {
+  process.stderr.write(`${new Date().toISOString()} daemon: ${line}\n`);
+};
+
+/**
+ * Runs this node's daemon until it is told to stop. Resolves to the exit code; what the user has to know was
+ * written to standard error.
+ */
+export async function runDaemon(nodeFile: string): Promise<number> {
+  setProcessName("understudy");
+  const read = readConfiguration(nodeFile);
+  const errors = read.ok ? checkMachine(read.config) : read.errors;
+  if (!read.ok || errors.length > 0) {
+    process.stderr.write(`${formatErrors(errors)}\n`);
+    return ExitCode.BadConfiguration;
+  }
+  const daemon = new Daemon(read.config);
+  try {
+    await daemon.start();
+  } catch (error) {
+    await daemon.abandon();
+    throw error;
+  }
+  return daemon.ended;
+}
+
+class Daemon {
+  readonly #config: Config;
+  readonly #wardrobe: Wardrobe;
+  #control: ControlServer | null = null;
+  #heart: HeartLink | null = null;
+  #replicator: Replicator | null = null;
+  #dressed = false;
+  #stopping: Promise<void> | null = null;
+  #finish: (code: number) => void = () => undefined;
+  readonly ended: Promise<number>;
+
+  constructor(config: Config) {
+    this.#config = config;
+    this.#wardrobe = new Wardrobe(config, log);
+    this.ended = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  /** @throws BoundaryError; what was begun by then is taken back by `abandon`. */
+  async start(): Promise<void> {
+    const config = this.#config;
+    log(
+      `Understudy ${VERSION}, node ${config.node} of pair ${config.pair}, configuration ${config.digest.slice(0, 12)}`,
+    );
+    const identity = loadIdentity(config.keyFile);
+    this.#control = await serveControl<DaemonRequest, DaemonMessage>({
+      path: join(config.runtimeDirectory, "control.sock"),
+      service: { read: readDaemonRequest, answer: (request) => this.#answer(request) },
+    });
+    // Everything that may be refused without touching the kernel comes before the kernel is touched.
+    await assertPortsFree(config);
+    // Listens for sessions from here on: before any gate of ours can open (replication §2).
+    this.#replicator = await createReplicator({ config, identity, log, onChange: () => this.#report() });
+    this.#wardrobe.hang();
+    this.#heart = await linkHeart({
+      config,
+      log,
+      onState: (state) => this.#follow(state),
+      onLost: () => this.#follow(null),
+    });
+    await this.#heart.until(
+      (state) => state.segments.every((segment) => segment.gated),
+      "heart's gate is in place",
+      GATED_MS_MAX,
+    );
+    this.#wardrobe.dress();
+    this.#dressed = true;
+    this.#report();
+    this.#every(REPORT_MS, () => this.#report());
+    this.#every(WITNESSES_MS, () => this.#tellWitnesses());
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
+    log("ready to serve");
+  }
+
+  /** Takes back what a failed start had begun. A heart that was there before keeps running. */
+  async abandon(): Promise<void> {
+    const started = this.#heart?.started ?? false;
+    if (started) await this.#heart?.leave().catch(() => undefined);
+    this.#heart?.close();
+    await this.#replicator?.close();
+    if (started || this.#heart === null) this.#wardrobe.undress();
+    await this.#control?.close();
+  }
+
+  /** Hands over where the standby is ready, then leaves nothing of ours in the kernel. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    log("stopping");
+    let code: number = ExitCode.Ok;
+    try {
+      await this.#heart?.leave();
+      this.#heart?.close();
+      await this.#replicator?.close();
+      this.#wardrobe.undress();
+    } catch (error) {
+      log(`while stopping: ${(error as Error).message}`);
+      code = ExitCode.Failed;
+    }
+    // Closed last, and after the answer to `stop` went out.
+    await sleep(10);
+    await this.#control?.close();
+    log("stopped");
+    this.#finish(code);
+  }
+
+  #every(intervalMs: number, work: () => void): void {
+    const timer = setInterval(() => {
+      if (this.#stopping !== null) clearInterval(timer);
+      else work();
+    }, intervalMs);
+  }
+
+  #follow(state: HeartState | null): void {
+    if (state === null || this.#replicator === null) return;
+    this.#replicator.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
+    // A gate that was put back found its interfaces down: what hangs on them is put back as well.
+    if (this.#dressed && state.segments.every((segment) => segment.gated)) this.#wardrobe.mend();
+  }
+
+  #report(): void {
+    const replicator = this.#replicator;
+    if (replicator === null || this.#heart === null) return;
+    const { ready, reasons, position, sessions } = replicator.report();
+    this.#heart.report({
+      kind: "daemon",
+      ready: ready && this.#dressed,
+      dressed: this.#dressed,
+      reasons: this.#dressed ? reasons : ["forwarding is not set up yet", ...reasons],
+      position,
+      sessions,
+      configurationDigest: this.#config.digest,
+    });
+  }
+
+  /** Neighbours that the kernel knows on each segment, for heart to ask: third parties that prove a cable. */
+  #tellWitnesses(): void {
+    const services = servicesOf(this.#config);
+    services.forEach((service, segment) => {
+      const known = listNeighbours([service.device]).map((neighbour) => neighbour.address);
+      this.#heart?.witnesses(segment, known.slice(0, WITNESSES_PER_SEGMENT));
+    });
+  }
+
+  async #answer(request: DaemonRequest): Promise<DaemonMessage> {
+    switch (request.kind) {
+      case "show":
+        if (request.what === "pair")
+          return { kind: "pair", request: request.request, view: this.#pairView() };
+        if (request.what === "links")
+          return {
+            kind: "links",
+            request: request.request,
+            links: await linkViews(this.#config, this.#wardrobe.slots),
+          };
+        return {
+          kind: "sessions",
+          request: request.request,
+          ...(await listSessions(request.filter, Math.min(request.limit, SESSIONS_SHOWN_MAX))),
+        };
+      case "handover":
+        return { kind: "done", request: request.request, message: await this.#handover() };
+      case "stop":
+        void this.stop();
+        return { kind: "done", request: request.request, message: "stopping" };
+    }
+  }
+
+  async #handover(): Promise<string> {
+    const { heart, replicator } = this.#parts();
+    if (heart.state?.role === "active" && !(await replicator.waitAcknowledged(HANDOVER_ACKNOWLEDGE_MS)))
+      throw new BoundaryError({
+        operation: "hand over",
+        code: "NOT_ACKNOWLEDGED",
+        words: "the standby has not acknowledged every session in time",
+        advice: "`understudy show pair` says what it waits for.",
+      });
+    return heart.handover();
+  }
+
+  #parts(): { readonly heart: HeartLink; readonly replicator: Replicator } {
+    if (this.#heart === null || this.#replicator === null)
+      throw new BoundaryError({
+        operation: "hand over",
+        code: "STARTING",
+        words: "this node is still starting",
+      });
+    return { heart: this.#heart, replicator: this.#replicator };
+  }
+
+  #pairView(): PairView {
+    const heart = this.#heart?.state ?? null;
+    const replicator = this.#replicator;
+    if (replicator === null) throw new BoundaryError({ operation: "show pair", code: "STARTING" });
+    const { ready, reasons, sessions } = replicator.report();
+    return {
+      pair: this.#config.pair,
+      node: this.#config.node,
+      version: VERSION,
+      ready: ready && this.#dressed && heart !== null,
+      reasons: [
+        ...(heart === null ? ["heart does not run"] : []),
+        ...(this.#dressed ? [] : ["forwarding is not set up yet"]),
+        ...reasons,
+      ],
+      heart,
+      replication: replicator.state(),
+      sessions,
+      configurationDigest: this.#config.digest,
+    };
+  }
+}

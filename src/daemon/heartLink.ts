@@ -1,0 +1,188 @@
+// The daemon's side of heart: finds the one that runs or starts one, keeps the connection, starts another where it
+// died. Heart outlives the daemon on purpose (a restarted daemon is not a failover), so it is a detached process.
+
+import { spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { type ControlClient, connectControl, controlAnswers } from "../admin/control.ts";
+import { BoundaryError } from "../base/errors.ts";
+import type { Config } from "../core/config.ts";
+import type { DaemonReport, HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
+
+const START_MS_MAX = 10_000;
+const POLL_MS = 20;
+const RESTART_PAUSE_MS = 500;
+const LEAVE_MS_MAX = 10_000;
+
+export interface HeartLinkOptions {
+  readonly config: Config;
+  readonly onState: (state: HeartState) => void;
+  /** Heart is gone; another is being started. */
+  readonly onLost: () => void;
+  readonly log: (line: string) => void;
+}
+
+export interface HeartLink {
+  readonly state: HeartState | null;
+  /** True where this link started the heart that it speaks to. */
+  readonly started: boolean;
+  report(report: DaemonReport): void;
+  witnesses(segment: number, addresses: readonly string[]): void;
+  /** The message of a done handover. Rejects with a BoundaryError that carries heart's reason. */
+  handover(): Promise<string>;
+  /** Hands over where possible, and ends heart: its gate is removed then. */
+  leave(): Promise<void>;
+  /** Waits until `condition` holds of heart's state. Rejects after `timeoutMs`, saying `what` was waited for. */
+  until(condition: (state: HeartState) => boolean, what: string, timeoutMs: number): Promise<void>;
+  close(): void;
+}
+
+type Client = ControlClient<HeartRequest, HeartMessage>;
+
+const heartProgram = fileURLToPath(new URL("../heart.ts", import.meta.url));
+
+/** Starts heart, detached; its log goes where ours goes, its last words to a file for the message if it fails. */
+function spawnHeart(config: Config): { readonly exited: () => string | null } {
+  const lastWords = join(config.runtimeDirectory, "heart.err");
+  const fd = openSync(lastWords, "w", 0o600);
+  // Young garbage is collected on the spot and by this thread: no second thread to be scheduled first.
+  const flags = ["--disable-warning=ExperimentalWarning", "--single-threaded-gc", "--max-semi-space-size=1"];
+  const child = spawn(
+    process.execPath,
+    [...flags, heartProgram, "--node", config.files.node, "--last-words", lastWords],
+    {
+      detached: true,
+      stdio: ["ignore", "ignore", "inherit"],
+    },
+  );
+  closeSync(fd);
+  child.unref();
+  let ended: string | null = null;
+  child.once("error", (error) => {
+    ended = error.message;
+  });
+  child.once("exit", (code, signal) => {
+    ended = readFileSync(lastWords, "utf8").trim() || `it ended (${signal ?? `exit code ${code}`})`;
+  });
+  return { exited: () => ended };
+}
+
+class Link implements HeartLink {
+  state: HeartState | null = null;
+  started = false;
+  readonly #options: HeartLinkOptions;
+  readonly #path: string;
+  #client: Client | null = null;
+  #closed = false;
+  #lastReport: DaemonReport | null = null;
+
+  constructor(options: HeartLinkOptions) {
+    this.#options = options;
+    this.#path = join(options.config.runtimeDirectory, "heart.sock");
+  }
+
+  /** Connects to the heart that runs, else starts one. @throws BoundaryError with heart's own last words */
+  async connect(): Promise<void> {
+    const deadline = performance.now() + START_MS_MAX;
+    let child: ReturnType<typeof spawnHeart> | null = null;
+    if (!(await controlAnswers(this.#path))) {
+      child = spawnHeart(this.#options.config);
+      this.started = true;
+      while (!(await controlAnswers(this.#path))) {
+        const words = child.exited();
+        if (words !== null) throw new BoundaryError({ operation: "start heart", code: "HEART_ENDED", words });
+        if (performance.now() > deadline)
+          throw new BoundaryError({ operation: "start heart", code: "TIMEOUT", words: "it does not answer" });
+        await sleep(POLL_MS);
+      }
+    }
+    this.#client = await connectControl<HeartRequest, HeartMessage>({
+      path: this.#path,
+      server: "heart",
+      onMessage: (message) => this.#take(message),
+      onClose: () => void this.#lost(),
+    });
+    this.#client.send({ kind: "subscribe" });
+    if (this.#lastReport !== null) this.#client.send(this.#lastReport);
+  }
+
+  #take(message: HeartMessage): void {
+    if (message.kind !== "state") return;
+    this.state = message.state;
+    this.#options.onState(message.state);
+  }
+
+  async #lost(): Promise<void> {
+    this.#client = null;
+    this.state = null;
+    if (this.#closed) return;
+    this.#options.log("heart is gone; starting another");
+    this.#options.onLost();
+    while (!this.#closed) {
+      try {
+        await this.connect();
+        return;
+      } catch (error) {
+        this.#options.log(`heart does not start: ${(error as Error).message}`);
+        await sleep(RESTART_PAUSE_MS);
+      }
+    }
+  }
+
+  report(report: DaemonReport): void {
+    this.#lastReport = report;
+    this.#client?.send(report);
+  }
+
+  witnesses(segment: number, addresses: readonly string[]): void {
+    this.#client?.send({ kind: "witnesses", segment, addresses });
+  }
+
+  async handover(): Promise<string> {
+    const answer = await this.#ask({ kind: "handover" });
+    if (answer.kind === "done") return answer.message;
+    const words = answer.kind === "refused" ? answer.reason : "an answer of another kind";
+    throw new BoundaryError({ operation: "hand over", code: "REFUSED", words });
+  }
+
+  async leave(): Promise<void> {
+    if (this.#client === null) return;
+    this.#closed = true;
+    await this.#ask({ kind: "leave" });
+    const deadline = performance.now() + LEAVE_MS_MAX;
+    while ((await controlAnswers(this.#path)) && performance.now() < deadline) await sleep(POLL_MS);
+  }
+
+  async #ask(request: { readonly kind: "handover" } | { readonly kind: "leave" }): Promise<HeartMessage> {
+    if (this.#client === null)
+      throw new BoundaryError({
+        operation: `ask heart to ${request.kind}`,
+        code: "NO_HEART",
+        words: "it does not run",
+      });
+    return this.#client.request(request);
+  }
+
+  async until(condition: (state: HeartState) => boolean, what: string, timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (this.state === null || !condition(this.state)) {
+      if (performance.now() > deadline)
+        throw new BoundaryError({ operation: `wait until ${what}`, code: "TIMEOUT" });
+      await sleep(POLL_MS);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#client?.close();
+  }
+}
+
+/** Connects to this node's heart, starting it where none runs. */
+export async function linkHeart(options: HeartLinkOptions): Promise<HeartLink> {
+  const link = new Link(options);
+  await link.connect();
+  return link;
+}

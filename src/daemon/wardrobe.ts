@@ -1,0 +1,59 @@
+// The kernel's dress as the daemon wears it: interfaces, routes, rules, slots, in the order that heart's gate asks
+// for, and off again. The steps themselves are kernel/dress.ts; here is when each is due, and what is in force.
+
+import { type Config, type LinkConfig, servicesOf } from "../core/config.ts";
+import { computeSlots } from "../core/placement.ts";
+import { compileRuleset } from "../core/ruleset.ts";
+import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
+import { applyRuleset, removeRuleset } from "../kernel/nftables.ts";
+
+export class Wardrobe {
+  readonly #config: Config;
+  readonly #log: (line: string) => void;
+  /** Link id of each of the 4096 slots. */
+  readonly slots: Uint8Array;
+
+  constructor(config: Config, log: (line: string) => void) {
+    this.#config = config;
+    this.#log = log;
+    this.slots = computeSlots(
+      config.links.map(({ id, weight, enabled }: LinkConfig) => ({ id, weight, enabled })),
+      config.placementSeed,
+    );
+  }
+
+  /** Service interfaces exist, down where they are new: heart can put its gate on them. */
+  hang(): void {
+    this.#tell(createInterfaces(this.#config));
+  }
+
+  /** The gate is on: everything up, translation in place, forwarding last. */
+  dress(): void {
+    this.#tell(raiseInterfaces(this.#config));
+    if (applyRuleset(compileRuleset(this.#config, this.slots))) this.#tell(["rules: table inet understudy"]);
+    this.#tell(openForwarding(this.#config));
+  }
+
+  /** As `dress`, quiet where nothing is missing: twice changes nothing. */
+  mend(): void {
+    try {
+      this.dress();
+    } catch (error) {
+      this.#log(`could not put everything back: ${(error as Error).message}`);
+    }
+  }
+
+  /** Removes all of it and nothing else; what is not there is as good as removed. */
+  undress(): void {
+    this.#tell(undress(this.#config));
+    removeRuleset();
+  }
+
+  #tell(changes: readonly string[]): void {
+    for (const change of changes) this.#log(change);
+  }
+
+  get devices(): readonly string[] {
+    return servicesOf(this.#config).map((service) => service.device);
+  }
+}

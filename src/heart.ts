@@ -1,0 +1,170 @@
+// Heart: the small process that keeps heartbeat, election, lease and announcement, and nothing else (system §4).
+// It builds its parts and starts the driver; every rule is in core/election. It runs detached: the daemon may die,
+// be restarted or be upgraded beside it.
+
+import { randomBytes } from "node:crypto";
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { readConfiguration } from "./admin/configFiles.ts";
+import { BoundaryError, ExitCode } from "./base/errors.ts";
+import { millis, term } from "./base/units.ts";
+import { type Config, servicesOf } from "./core/config.ts";
+import { formatErrors } from "./core/configTree.ts";
+import { createElection, deadline, describe, type ElectionState, step } from "./core/election/election.ts";
+import type { ElectionConfig } from "./core/election/types.ts";
+import { serveHeart } from "./heart/control.ts";
+import { Driver } from "./heart/driver.ts";
+import { createLogger } from "./heart/logger.ts";
+import { Paths } from "./heart/paths.ts";
+import { Segments } from "./heart/segments.ts";
+import { Notices } from "./heart/state.ts";
+import { openTermStore, readTerms } from "./heart/termStore.ts";
+import { createGate, type Gate } from "./kernel/gate.ts";
+import { listLinks, openRouteSocket, setLinkUp } from "./kernel/interfaces.ts";
+import { setProcessName, setRealTimePriority } from "./kernel/libc.ts";
+import { loadIdentity } from "./peer/identity.ts";
+
+/** Above the kernel's own threads for interrupts would be too much; above everything of users' is needed. */
+const REAL_TIME_PRIORITY = 40;
+/** At most 15 bytes; `ss` and `lsof` show it. */
+const PROCESS_NAME = "understudyheart";
+
+const log = createLogger("heart");
+
+function electionConfig(config: Config): ElectionConfig {
+  return {
+    node: config.node,
+    priority: config.priority,
+    timers: config.timers,
+    segments: servicesOf(config).map(({ name, singleMac }) => ({ name, singleMac })),
+  };
+}
+
+/** MAC of each service's port: what leaves while draining carries it. */
+function portMacs(config: Config): readonly string[] {
+  const socket = openRouteSocket();
+  try {
+    const links = new Map(listLinks(socket).map((link) => [link.name, link.mac]));
+    return servicesOf(config).map(({ port }) => {
+      const mac = links.get(port);
+      if (mac !== undefined) return mac;
+      throw new BoundaryError({
+        operation: `find the port ${port}`,
+        code: "ENODEV",
+        words: "there is no such interface",
+      });
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+function setLinksUp(config: Config, up: boolean): void {
+  const socket = openRouteSocket();
+  try {
+    for (const { device } of servicesOf(config)) setLinkUp(socket, device, up);
+  } finally {
+    socket.close();
+  }
+}
+
+async function main(config: Config): Promise<void> {
+  const realTime = setRealTimePriority(REAL_TIME_PRIORITY);
+  const identity = loadIdentity(config.keyFile);
+  const stored = await readTerms(config.stateDirectory);
+  const macs = portMacs(config);
+  const services = servicesOf(config);
+  // Ports first: one that is taken is told before the kernel is touched.
+  const paths = new Paths(config, identity.privateKey, randomBytes(16));
+  const gate: Gate = createGate({
+    services: services.map(({ device }, index) => ({ device, portMac: macs[index]! })),
+    leaseMs: config.timers.leaseMs,
+    soloLeaseMs: config.timers.soloLeaseMs,
+  });
+  const adopted = gate.adopt();
+  if (adopted === null) gate.install();
+  const segments = new Segments(config, macs);
+  const notices = new Notices(log);
+  const terms = openTermStore(config.stateDirectory);
+  const election = electionConfig(config);
+  const state: ElectionState = createElection(election, {
+    now: millis(performance.now()),
+    stored: { current: term(stored.current), reserved: term(stored.reserved) },
+    adopted,
+    carriers: segments.carriers(),
+  });
+  const driver = new Driver({
+    machine: {
+      step: (now, input, effects) => step(state, now, input, effects),
+      deadline: () => deadline(state),
+    },
+    gate,
+    terms,
+    log,
+    ports: {
+      descriptors: [...paths.descriptors, ...segments.descriptors],
+      drain: (feed) => {
+        paths.drain(feed);
+        segments.drain(feed);
+      },
+      sendHeartbeat: (message) => paths.send(message),
+      probe: (segment, broadcast) => segments.probe(segment, broadcast),
+      askWitness: (segment) => segments.askWitness(segment),
+      announce: () => segments.announce(),
+    },
+    onEffect: (effect) => {
+      if (effect.kind === "alarm") notices.alarm(effect);
+      else if (effect.kind === "role-changed") notices.roleChanged(effect);
+      else control.answer(effect);
+      control.changed();
+    },
+    repairGate: () => {
+      setLinksUp(config, false);
+      gate.install();
+      setLinksUp(config, true);
+    },
+  });
+  const control = await serveHeart({
+    path: join(config.runtimeDirectory, "heart.sock"),
+    sources: { state, describe, config, driver, notices, paths, segments, realTime },
+    feed: (input) => driver.feed(input),
+    learnWitnesses: (segment, addresses) => segments.learnWitnesses(segment, addresses),
+  });
+  process.on("SIGTERM", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
+  process.on("SIGINT", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
+  log(`started, node ${config.node}, real-time priority ${realTime ? REAL_TIME_PRIORITY : "not allowed"}`);
+  await driver.run();
+  gate.remove();
+  await terms.idle();
+  await control.close();
+  log("left: the gate is shut and removed");
+  await log.flush(1000);
+}
+
+/** Where heart could not start, its reason goes to the file that the daemon reads, and to standard error. */
+function fail(error: unknown, lastWords: string | undefined): never {
+  const words = error instanceof BoundaryError ? error.message : ((error as Error).stack ?? String(error));
+  if (lastWords !== undefined) appendFileSync(lastWords, `${words}\n`);
+  process.stderr.write(`heart: ${words}\n`);
+  process.exit(ExitCode.Failed);
+}
+
+setProcessName(PROCESS_NAME);
+const { values } = parseArgs({ options: { node: { type: "string" }, "last-words": { type: "string" } } });
+const read = readConfiguration(values.node ?? "/etc/understudy/node.yaml");
+if (!read.ok)
+  fail(
+    new BoundaryError({
+      operation: "read the configuration",
+      code: "INVALID",
+      words: formatErrors(read.errors),
+    }),
+    values["last-words"],
+  );
+try {
+  await main(read.config);
+  process.exit(ExitCode.Ok);
+} catch (error) {
+  fail(error, values["last-words"]);
+}

@@ -1,0 +1,145 @@
+// Heart's control socket: the daemon's reports in, the state out. It runs in the event loop's turns, never in the
+// driver's, and only feeds and reads.
+
+import { type ControlPeer, type ControlServer, serveControl } from "../admin/control.ts";
+import type { Config } from "../core/config.ts";
+import type { ElectionState } from "../core/election/election.ts";
+import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
+import type { HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
+import { readHeartRequest } from "../wire/heartRequests.ts";
+import type { Driver } from "./driver.ts";
+import type { Paths } from "./paths.ts";
+import type { Segments } from "./segments.ts";
+import type { Notices } from "./state.ts";
+
+/** Subscribers hear of every change at once, and of the counters this often. */
+const PUSH_MS = 500;
+
+export interface StateSources {
+  readonly election: ElectionState;
+  readonly config: Config;
+  readonly driver: Driver;
+  readonly notices: Notices;
+  readonly paths: Paths;
+  readonly segments: Segments;
+  readonly realTime: boolean;
+}
+
+export interface HeartControl {
+  /** The machine's answer to a command goes to who asked. */
+  answer(effect: Extract<ElectionEffect, { kind: "answer-command" }>): void;
+  /** Something that is shown has changed. */
+  changed(): void;
+  close(): Promise<void>;
+}
+
+export interface HeartControlOptions {
+  readonly path: string;
+  readonly sources: StateSources;
+  feed(input: ElectionInput): void;
+  learnWitnesses(segment: number, addresses: readonly string[]): void;
+}
+
+/** Serves heart's socket. Throws a BoundaryError where another heart of this node answers there. */
+export async function serveHeart(options: HeartControlOptions): Promise<HeartControl> {
+  const { sources, feed } = options;
+  const subscribers = new Set<ControlPeer<HeartMessage>>();
+  const waiting = new Map<number, (message: HeartMessage) => void>();
+  let daemon: ControlPeer<HeartMessage> | null = null;
+  let commands = 0;
+  let dirty = false;
+
+  const push = (): void => {
+    dirty = false;
+    const message: HeartMessage = { kind: "state", state: stateOf(sources) };
+    for (const peer of subscribers) if (!peer.push(message) && peer.gone) subscribers.delete(peer);
+    if (daemon?.gone === true) {
+      daemon = null;
+      feed({ kind: "daemon-gone" });
+    }
+  };
+  const timer = setInterval(push, PUSH_MS);
+
+  /** Numbers of requests are the client's; several clients may use the same, so the machine gets one of ours. */
+  const command = (kind: "handover" | "leave", request: number): Promise<HeartMessage> =>
+    new Promise((resolve) => {
+      commands += 1;
+      waiting.set(commands, (message) => resolve({ ...message, request } as HeartMessage));
+      feed({ kind: "command", command: kind, request: commands });
+    });
+
+  const answer = (
+    request: HeartRequest,
+    peer: ControlPeer<HeartMessage>,
+  ): HeartMessage | null | Promise<HeartMessage> => {
+    switch (request.kind) {
+      case "daemon": {
+        daemon = peer;
+        const { ready, dressed, position, sessions } = request;
+        const configurationDigest = request.configurationDigest.slice(0, 16);
+        feed({ kind: "daemon", facts: { ready, dressed, position, sessions, configurationDigest } });
+        return null;
+      }
+      case "witnesses":
+        options.learnWitnesses(request.segment, request.addresses);
+        return null;
+      case "daemon-restarting":
+        feed({ kind: "daemon-restarting" });
+        return null;
+      case "subscribe":
+        subscribers.add(peer);
+        return { kind: "state", state: stateOf(sources) };
+      case "state":
+        return { kind: "state", request: request.request, state: stateOf(sources) };
+      case "handover":
+      case "leave":
+        return command(request.kind, request.request);
+    }
+  };
+
+  const server: ControlServer = await serveControl<HeartRequest, HeartMessage>({
+    path: options.path,
+    service: { read: readHeartRequest, answer },
+  });
+  return {
+    answer: ({ request, ok, message }) => {
+      const settle = waiting.get(request);
+      waiting.delete(request);
+      settle?.(ok ? { kind: "done", request, message } : { kind: "refused", request, reason: message });
+    },
+    changed: () => {
+      // Once a turn of the event loop, however much changed in it.
+      if (!dirty) setImmediate(push);
+      dirty = true;
+    },
+    close: () => {
+      clearInterval(timer);
+      return server.close();
+    },
+  };
+}
+
+function stateOf(sources: StateSources): HeartState {
+  const { election, config, driver, notices, paths, segments, realTime } = sources;
+  const peer = election.peer;
+  return {
+    node: config.node,
+    pid: process.pid,
+    role: election.role,
+    term: election.term,
+    gate: election.gate,
+    leaseMs: election.leaseMs,
+    sinceMs: notices.sinceMs,
+    peer,
+    paths: paths.states(),
+    segments: segments.states(driver.gatePresent),
+    lastTakeover: notices.lastTakeover,
+    alarms: notices.alarms,
+    realTime,
+    renewals: {
+      done: driver.counters.renewed,
+      refused: driver.counters.refused,
+      longestMs: Math.round(driver.counters.longestRenewalMs * 10) / 10,
+    },
+  };
+}
