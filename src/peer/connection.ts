@@ -48,12 +48,15 @@ export interface ConnectionTimers {
   readonly handshakeMs: number;
   readonly pingMs: number;
   readonly silenceMs: number;
+  /** Monotonic, in milliseconds. */
+  readonly now: () => number;
 }
 
 export const DEFAULT_TIMERS: ConnectionTimers = {
   handshakeMs: HANDSHAKE_MS_MAX,
   pingMs: LOG_PING_MS,
   silenceMs: LOG_SILENCE_MS,
+  now: () => performance.now(),
 };
 
 /** Why a connection is not, or no longer, there. `code` is counted, `text` is for people. */
@@ -95,8 +98,8 @@ export class Connection {
   #phase: Phase = "handshake";
   #paused = false;
   #pumping = false;
-  #heardAt = performance.now();
-  #tickedAt = performance.now();
+  #heardAt = 0;
+  #tickedAt = 0;
   #nonce = 0;
   #deadline: NodeJS.Timeout;
   #ticker: NodeJS.Timeout | null = null;
@@ -158,7 +161,7 @@ export class Connection {
     if (!this.#paused) return;
     this.#paused = false;
     // What was not read was not silence.
-    this.#heardAt = performance.now();
+    this.#heardAt = this.#timers.now();
     this.#tls?.resume();
     this.#pump();
   }
@@ -226,7 +229,7 @@ export class Connection {
     }
     this.#write(this.#hello());
     tls.on("data", (chunk: Buffer) => {
-      this.#heardAt = performance.now();
+      this.#heardAt = this.#timers.now();
       this.#reader.push(chunk);
       this.#pump();
     });
@@ -294,14 +297,15 @@ export class Connection {
     } else {
       clearTimeout(this.#deadline);
       this.#phase = "ready";
-      this.#tickedAt = performance.now();
+      this.#tickedAt = this.#timers.now();
+      this.#heardAt = this.#tickedAt;
       this.#ticker = setInterval(() => this.#tick(), this.#timers.pingMs);
       this.#options.events.onReady(this, hello);
     }
   }
 
   #tick(): void {
-    const now = performance.now();
+    const now = this.#timers.now();
     const late = now - this.#tickedAt > 2 * this.#timers.pingMs;
     this.#tickedAt = now;
     // Timers run before sockets are read: after a stall of our own, what is queued has not been heard yet.
