@@ -71,6 +71,8 @@ export const SESSION_REQUESTS_PER_SEND = 64;
 /** Session events read with one system call, and the longest one. */
 export const SESSION_EVENTS_PER_READ = 256;
 export const SESSION_EVENT_BYTES_MAX = 2048;
+/** Reads before the drain of events gives way to others. */
+export const SESSION_READS_PER_DRAIN = 8;
 /** Unacknowledged log bytes on the active before what follows is marked for a re-read. */
 export const LOG_BYTES_MAX = 32 << 20;
 /** Keys remembered as changed while a snapshot is under way. */

@@ -1,0 +1,190 @@
+// Session events: what connection tracking tells while it happens, as records in a batch. The hot path of the
+// active: one system call for up to 256 events, parsed where they lie, no object for a session. Only the pair's
+// sessions, and of those what the sending policy wants (wire/conntrack.ts). Never waits: the caller polls `fd`.
+// Needs `net.netfilter.nf_conntrack_events=1`: the default 2 is silent about sessions older than the listener.
+
+import {
+  EVENT_SOCKET_BYTES,
+  SESSION_EVENT_BYTES_MAX,
+  SESSION_EVENTS_PER_READ,
+  SESSION_READS_PER_DRAIN,
+} from "../base/limits.ts";
+import {
+  IPCTNL_MSG_CT_DELETE,
+  IPCTNL_MSG_CT_NEW,
+  isPairs,
+  NFNL_SUBSYS_CTNETLINK,
+  NFNLGRP_CONNTRACK_DESTROY,
+  NFNLGRP_CONNTRACK_NEW,
+  NFNLGRP_CONNTRACK_UPDATE,
+  readConntrack,
+  recordFor,
+  wasSent,
+} from "../wire/conntrack.ts";
+import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER } from "../wire/netlink.ts";
+import { type RecordBatch, SessionOperation } from "../wire/session.ts";
+import { SessionFields } from "../wire/sessionFields.ts";
+import {
+  AF_NETLINK,
+  attachFilter,
+  bind,
+  close,
+  errno,
+  KernelError,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  messageVector,
+  NETLINK_ADD_MEMBERSHIP,
+  recvmmsg,
+  SOCK_RAW,
+  SOL_NETLINK,
+  setsockoptInt,
+  socket,
+} from "./libc.ts";
+import { netlinkAddress, sizeReceiveBuffer } from "./netlink.ts";
+
+export interface SessionEventsOptions {
+  /**
+   * Netlink port ids whose doings raise no record (`SessionWriter.portId`): what this node wrote because the peer
+   * said so is not told back, and costs the standby nothing to hear.
+   */
+  readonly ignore?: readonly number[];
+  /** Receive buffer to ask for; default EVENT_SOCKET_BYTES. */
+  readonly receiveBytes?: number;
+}
+
+export interface Drained {
+  /** Call again: the batch was full, or more is waiting. */
+  readonly more: boolean;
+  /** The kernel dropped events: what the peer holds is incomplete until the table was read anew. */
+  readonly overrun: boolean;
+  /** Events read, whether or not they became a record. */
+  readonly events: number;
+}
+
+export interface SessionEvents {
+  /** Readable where events wait (libc.pollAsync). */
+  readonly fd: number;
+  /** Appends records to `batch` until it is full or nothing waits. Never blocks. */
+  drain(batch: RecordBatch): Drained;
+  /** Forgets everything that waits (a standby's own events, before it becomes active and dumps). */
+  discard(): void;
+  close(): void;
+}
+
+/** Opens and sizes the event socket, in the network namespace of the calling thread. Throws KernelError. */
+export function openSessionEvents(options: SessionEventsOptions = {}): SessionEvents {
+  const operation = "open the session event socket";
+  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, operation);
+  try {
+    sizeReceiveBuffer(fd, options.receiveBytes ?? EVENT_SOCKET_BYTES);
+    if (options.ignore !== undefined && options.ignore.length > 0) ignorePorts(fd, options.ignore);
+    bind(fd, netlinkAddress(), operation);
+    for (const group of [NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY])
+      setsockoptInt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, operation);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return new EventReader(fd);
+}
+
+/** A packet filter that drops what the sockets with these port ids caused, before it takes up receive buffer. */
+function ignorePorts(fd: number, portIds: readonly number[]): void {
+  const LOAD_WORD = 0x20;
+  const JUMP_EQUAL = 0x15;
+  const RETURN = 0x06;
+  const NLMSG_PID_AT = 12;
+  // Filters load in network order; nlmsg_pid is in host order.
+  const swapped = (value: number): number => {
+    const view = new DataView(new ArrayBuffer(4));
+    view.setUint32(0, value, HOST_LITTLE_ENDIAN);
+    return view.getUint32(0);
+  };
+  const jumps = portIds.map(
+    (portId, index) => [JUMP_EQUAL, portIds.length - index, 0, swapped(portId)] as const,
+  );
+  attachFilter(
+    fd,
+    [[LOAD_WORD, 0, 0, NLMSG_PID_AT], ...jumps, [RETURN, 0, 0, 0xffffffff], [RETURN, 0, 0, 0]],
+    "filter session events",
+  );
+}
+
+const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
+const TYPE_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE;
+
+class EventReader implements SessionEvents {
+  readonly fd: number;
+  readonly #vector = messageVector(SESSION_EVENTS_PER_READ, SESSION_EVENT_BYTES_MAX);
+  readonly #fields = new SessionFields();
+  /** Slots of the last read that are not parsed yet: `#next` up to `#filled`. */
+  #next = 0;
+  #filled = 0;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  drain(batch: RecordBatch): Drained {
+    let events = 0;
+    let overrun = false;
+    let reads = 0;
+    for (;;) {
+      while (this.#next < this.#filled) {
+        if (batch.full) return { more: true, overrun, events };
+        // An event longer than its slot is an event lost.
+        if ((this.#vector.flags(this.#next) & MSG_TRUNC) !== 0) overrun = true;
+        else this.#parse(this.#next, batch);
+        this.#next += 1;
+        events += 1;
+      }
+      if (reads === SESSION_READS_PER_DRAIN) return { more: true, overrun, events };
+      const count = this.#read();
+      if (count === 0) return { more: false, overrun, events };
+      if (count < 0) overrun = true;
+      reads += 1;
+    }
+  }
+
+  discard(): void {
+    this.#next = 0;
+    this.#filled = 0;
+    while (this.#read() !== 0);
+    this.#filled = 0;
+  }
+
+  close(): void {
+    close(this.fd);
+  }
+
+  /** Fills the slots. 0: nothing waits. -1: the kernel dropped events (ENOBUFS). */
+  #read(): number {
+    this.#next = 0;
+    this.#filled = 0;
+    const count = recvmmsg(this.fd, this.#vector.headers, SESSION_EVENTS_PER_READ, MSG_DONTWAIT);
+    if (count === -errno.EAGAIN! || count === -errno.EINTR!) return 0;
+    if (count === -errno.ENOBUFS!) return -1;
+    if (count < 0) throw new KernelError("read session events", -count);
+    this.#filled = count;
+    return count;
+  }
+
+  #parse(slot: number, batch: RecordBatch): void {
+    const { buffer, slotBytes } = this.#vector;
+    const fields = this.#fields;
+    const start = slot * slotBytes;
+    const end = start + this.#vector.length(slot);
+    const type = HOST_LITTLE_ENDIAN
+      ? buffer[start + 4]! | (buffer[start + 5]! << 8)
+      : (buffer[start + 4]! << 8) | buffer[start + 5]!;
+    if (type !== TYPE_NEW && type !== TYPE_DELETE) return;
+    if (!readConntrack(buffer, start, end, fields) || !isPairs(fields)) return;
+    if (type === TYPE_DELETE) {
+      if (wasSent(fields)) batch.append(SessionOperation.Delete, fields);
+      return;
+    }
+    const operation = recordFor(fields);
+    if (operation !== 0) batch.append(operation, fields);
+  }
+}

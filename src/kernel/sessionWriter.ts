@@ -1,0 +1,370 @@
+// Sessions into the kernel: the hot path of the standby. Records are turned into netlink requests, many a send;
+// the kernel works through them inside that one system call, and only what it refuses is read back, without
+// blocking, and matched by sequence number. Never trusts: `apply` wants records that validateRecords accepted.
+// What an acknowledgement to the peer means ("in the standby's kernel") is true when `apply` has returned.
+
+import { MARK_GENERATION_SHIFT, MARK_LINK_MASK, SESSION_REQUESTS_PER_SEND } from "../base/limits.ts";
+import {
+  CTA_MARK,
+  CTA_MARK_MASK,
+  IPCTNL_MSG_CT_DELETE,
+  IPCTNL_MSG_CT_NEW,
+  NFNL_SUBSYS_CTNETLINK,
+  readConntrack,
+} from "../wire/conntrack.ts";
+import { ConntrackRequests } from "../wire/conntrackWrite.ts";
+import {
+  HOST_LITTLE_ENDIAN,
+  MessageWriter,
+  NETLINK_NETFILTER,
+  NLMSG_ERROR,
+  NLMSG_HDRLEN,
+} from "../wire/netlink.ts";
+import { keyHash, readRecord, SessionOperation } from "../wire/session.ts";
+import { SessionFields, sameTuples } from "../wire/sessionFields.ts";
+import {
+  AF_NETLINK,
+  bind,
+  close,
+  errno,
+  errnoName,
+  getsockname,
+  KernelError,
+  MSG_DONTWAIT,
+  messageVector,
+  NETLINK_CAP_ACK,
+  recvmmsg,
+  SOCK_RAW,
+  SOL_NETLINK,
+  send,
+  setsockoptInt,
+  socket,
+} from "./libc.ts";
+import { NetlinkSocket, netlinkAddress } from "./netlink.ts";
+import { countEntries } from "./sessions.ts";
+
+export interface ApplyResult {
+  readonly created: number;
+  /** Changed in place; among them creates of what was there already with the same translation. */
+  readonly updated: number;
+  readonly deleted: number;
+  /** Deleted and made anew: another translation stood in the way. */
+  readonly replaced: number;
+  /** Deletes of what was not there. */
+  readonly absent: number;
+  /** What the kernel would not take, by errno name: `ENOMEM` is a full table. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
+export interface SessionWriter {
+  /** Own netlink port id, for `SessionEventsOptions.ignore`. */
+  readonly portId: number;
+  /**
+   * Writes the records (validated, `count` of them, in order; the last word on a session wins) into the kernel,
+   * marked with `generation` 0..3 in bits 28-29. Synchronous: about 3 us a record.
+   */
+  apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
+  /**
+   * Ends every entry of these links with another generation than `generation`: the end of a snapshot, which is
+   * a set. Returns by how many the table shrank (sessions of others that came or went meanwhile counted in).
+   */
+  sweep(linkIds: readonly number[], generation: number): number;
+  close(): void;
+}
+
+/** Opens the writer's sockets, in the network namespace of the calling thread. Throws KernelError. */
+export function openSessionWriter(): SessionWriter {
+  const operation = "open the session writer's socket";
+  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, operation);
+  try {
+    bind(fd, netlinkAddress(), operation);
+    // A refusal then echoes the request's header only.
+    setsockoptInt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1, operation);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return new Writer(fd);
+}
+
+const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
+/** The longest answer to a `get`; a refusal is far shorter. */
+const ANSWER_BYTES_MAX = 2048;
+/** A record that clashes takes three requests: two deletes, one create. */
+const REQUESTS_PER_REPLACEMENT = 3;
+
+interface Counts {
+  created: number;
+  updated: number;
+  deleted: number;
+  replaced: number;
+  absent: number;
+  refused: Record<string, number>;
+}
+
+class Writer implements SessionWriter {
+  readonly portId: number;
+  readonly #fd: number;
+  readonly #requests = new ConntrackRequests(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
+  readonly #answers = messageVector(SESSION_REQUESTS_PER_SEND, ANSWER_BYTES_MAX);
+  readonly #answerView: DataView;
+  readonly #fields = new SessionFields();
+  readonly #found = new SessionFields();
+  readonly #hash = new Uint32Array(2);
+  /** Start of each record of the chunk in hand, and the errno of each request of the last send. */
+  readonly #offsets = new Uint32Array(SESSION_REQUESTS_PER_SEND);
+  readonly #errors = new Int32Array(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
+  #sequence = 1;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+    const address = new Uint8Array(12);
+    getsockname(fd, address);
+    this.portId = new DataView(address.buffer).getUint32(4, HOST_LITTLE_ENDIAN);
+    const { buffer } = this.#answers;
+    this.#answerView = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  }
+
+  apply(bytes: Uint8Array, count: number, generation: number): ApplyResult {
+    const counts: Counts = { created: 0, updated: 0, deleted: 0, replaced: 0, absent: 0, refused: {} };
+    let offset = 0;
+    for (let done = 0; done < count; ) {
+      const chunk = Math.min(SESSION_REQUESTS_PER_SEND, count - done);
+      offset = this.#applyChunk(bytes, offset, chunk, generation, counts);
+      done += chunk;
+    }
+    return counts;
+  }
+
+  /** One send. Returns the offset behind the last record. */
+  #applyChunk(bytes: Uint8Array, start: number, chunk: number, generation: number, counts: Counts): number {
+    const fields = this.#fields;
+    this.#begin();
+    let offset = start;
+    for (let index = 0; index < chunk; index += 1) {
+      this.#offsets[index] = offset;
+      offset = this.#record(bytes, offset);
+      const sequence = this.#sequence + index;
+      if (fields.operation === SessionOperation.Create) this.#requests.create(fields, sequence, generation);
+      else if (fields.operation === SessionOperation.Update)
+        this.#requests.update(fields, sequence, generation);
+      else this.#requests.delete(fields, sequence, "original");
+    }
+    const failures = this.#exchange(chunk, null);
+    const disputed: number[] = [];
+    for (let index = 0; index < chunk; index += 1)
+      this.#judge(bytes, index, chunk, failures > 0 ? this.#errors[index]! : 0, counts, disputed);
+    if (disputed.length > 0) this.#settle(bytes, disputed, generation, counts);
+    return offset;
+  }
+
+  /** Counts what went well; what did not, and is worth a second look, goes into `disputed` (record offsets). */
+  #judge(
+    bytes: Uint8Array,
+    index: number,
+    chunk: number,
+    error: number,
+    counts: Counts,
+    disputed: number[],
+  ): void {
+    const offset = this.#offsets[index]!;
+    const operation = bytes[offset]! & 3;
+    if (operation === SessionOperation.Delete) {
+      if (error === 0) counts.deleted += 1;
+      else if (error === errno.ENOENT) counts.absent += 1;
+      else refuse(counts, error);
+      return;
+    }
+    if (error === 0) {
+      if (operation === SessionOperation.Create) counts.created += 1;
+      else counts.updated += 1;
+      return;
+    }
+    if (
+      error === errno.ENOMEM ||
+      error === errno.ENOSPC ||
+      error === errno.ENOBUFS ||
+      error === errno.EPERM
+    ) {
+      refuse(counts, error);
+      return;
+    }
+    // A later record of this chunk on the same session was carried out already: it has the last word.
+    const last = this.#lastWord(bytes, index, chunk);
+    if ((bytes[last]! & 3) === SessionOperation.Delete) counts.updated += 1;
+    else if (!disputed.includes(last)) disputed.push(last);
+    else counts.updated += 1;
+  }
+
+  /** Offset of the last record of the chunk that is about the same session as record `index`. */
+  #lastWord(bytes: Uint8Array, index: number, chunk: number): number {
+    const hash = this.#hash;
+    keyHash(bytes, this.#offsets[index]!, hash);
+    const [first, second] = hash;
+    for (let later = chunk - 1; later > index; later -= 1) {
+      keyHash(bytes, this.#offsets[later]!, hash);
+      if (hash[0] === first && hash[1] === second) return this.#offsets[later]!;
+    }
+    return this.#offsets[index]!;
+  }
+
+  /**
+   * Records that the kernel would not take as they stood: look at what is there. The same session with the same
+   * translation is updated in place, so that a snapshot over a table in good order never tears a hole into it;
+   * anything else goes, whichever of the two tuples it occupies, and the record's entry takes its place.
+   */
+  #settle(bytes: Uint8Array, disputed: readonly number[], generation: number, counts: Counts): void {
+    const same = new Set<number>();
+    this.#begin();
+    disputed.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      this.#requests.get(this.#fields, this.#sequence + index);
+    });
+    this.#exchange(disputed.length, (index) => {
+      this.#record(bytes, disputed[index]!);
+      if (sameTuples(this.#fields, this.#found)) same.add(disputed[index]!);
+    });
+    const clashing = disputed.filter((offset) => !same.has(offset));
+    for (const offset of this.#updateInPlace(bytes, [...same], generation, counts)) clashing.push(offset);
+    if (clashing.length > 0) this.#replace(bytes, clashing, generation, counts);
+  }
+
+  /** Returns those that could not be updated after all. */
+  #updateInPlace(
+    bytes: Uint8Array,
+    offsets: readonly number[],
+    generation: number,
+    counts: Counts,
+  ): readonly number[] {
+    if (offsets.length === 0) return [];
+    this.#begin();
+    offsets.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      this.#requests.update(this.#fields, this.#sequence + index, generation);
+    });
+    this.#exchange(offsets.length, null);
+    const left = offsets.filter((_, index) => this.#errors[index] !== 0);
+    counts.updated += offsets.length - left.length;
+    return left;
+  }
+
+  #replace(bytes: Uint8Array, offsets: readonly number[], generation: number, counts: Counts): void {
+    this.#begin();
+    offsets.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      const sequence = this.#sequence + index * REQUESTS_PER_REPLACEMENT;
+      this.#requests.delete(this.#fields, sequence, "original");
+      this.#requests.delete(this.#fields, sequence + 1, "reply");
+      this.#requests.create(this.#fields, sequence + 2, generation);
+    });
+    this.#exchange(offsets.length * REQUESTS_PER_REPLACEMENT, null);
+    const left: number[] = [];
+    offsets.forEach((offset, index) => {
+      const at = index * REQUESTS_PER_REPLACEMENT;
+      if (this.#errors[at + 2] !== 0) left.push(offset);
+      else if (this.#errors[at] === 0 || this.#errors[at + 1] === 0) counts.replaced += 1;
+      else counts.created += 1;
+    });
+    if (left.length > 0) this.#createBare(bytes, left, generation, counts);
+  }
+
+  /** The last attempt: without what this kernel may lack (a helper's module, the master's entry, labels). */
+  #createBare(bytes: Uint8Array, offsets: readonly number[], generation: number, counts: Counts): void {
+    this.#begin();
+    offsets.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      this.#requests.create(this.#fields, this.#sequence + index, generation, true);
+    });
+    this.#exchange(offsets.length, null);
+    offsets.forEach((_, index) => {
+      const error = this.#errors[index]!;
+      if (error === 0) counts.created += 1;
+      else refuse(counts, error);
+    });
+  }
+
+  sweep(linkIds: readonly number[], generation: number): number {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
+    try {
+      const before = countEntries(socket);
+      // Other than `generation` means: one of its two bits differs. Two flushes instead of one for each of the
+      // three other generations: each walks the whole table.
+      for (const linkId of linkIds)
+        for (const bit of [1, 2]) {
+          const value = linkId | ((~generation & bit) << MARK_GENERATION_SHIFT);
+          const mask = MARK_LINK_MASK | (bit << MARK_GENERATION_SHIFT);
+          // Without a tuple, DELETE is a flush; only with both attributes is it a filtered one.
+          const request = new MessageWriter((NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE)
+            .fixed(Uint8Array.of(0, 0, 0, 0))
+            .be32(CTA_MARK, value >>> 0)
+            .be32(CTA_MARK_MASK, mask >>> 0);
+          socket.request(`sweep the sessions of link ${linkId}`, request);
+        }
+      return Math.max(0, before - countEntries(socket));
+    } finally {
+      socket.close();
+    }
+  }
+
+  close(): void {
+    close(this.#fd);
+  }
+
+  #begin(): void {
+    this.#requests.reset();
+  }
+
+  #record(bytes: Uint8Array, offset: number): number {
+    const end = readRecord(bytes, offset, this.#fields);
+    if (end < 0) throw new Error(`session records at ${offset} were not validated`);
+    return end;
+  }
+
+  /**
+   * Sends the buffered requests and reads what the kernel has to say about them; it has worked through all of
+   * them when `send` returns. Fills `#errors` and returns how many failed. `found` gets the index of a request
+   * that was answered with an entry, which is then in `#found`.
+   */
+  #exchange(count: number, found: ((index: number) => void) | null): number {
+    const base = this.#sequence;
+    this.#sequence = (base + count) & 0x3fffffff;
+    this.#errors.fill(0, 0, count);
+    const sent = send(this.#fd, this.#requests.bytes, this.#requests.length);
+    if (sent < 0) {
+      this.#errors.fill(-sent, 0, count);
+      return count;
+    }
+    let failures = 0;
+    for (;;) {
+      const read = recvmmsg(this.#fd, this.#answers.headers, SESSION_REQUESTS_PER_SEND, MSG_DONTWAIT);
+      if (read === -errno.EAGAIN!) return failures;
+      if (read === -errno.EINTR!) continue;
+      if (read < 0) throw new KernelError("read the kernel's answers about sessions", -read);
+      for (let slot = 0; slot < read; slot += 1) failures += this.#take(slot, base, count, found);
+    }
+  }
+
+  /** 1 where the answer is a refusal, else 0. */
+  #take(slot: number, base: number, count: number, found: ((index: number) => void) | null): number {
+    const view = this.#answerView;
+    const start = slot * ANSWER_BYTES_MAX;
+    const length = this.#answers.length(slot);
+    if (length < NLMSG_HDRLEN + 4) return 0;
+    const index = view.getUint32(start + 8, HOST_LITTLE_ENDIAN) - base;
+    if (index < 0 || index >= count) return 0;
+    const type = view.getUint16(start + 4, HOST_LITTLE_ENDIAN);
+    if (type === NLMSG_ERROR) {
+      const error = -view.getInt32(start + NLMSG_HDRLEN, HOST_LITTLE_ENDIAN);
+      this.#errors[index] = error;
+      return error === 0 ? 0 : 1;
+    }
+    if (type === TYPE_NEW && found !== null)
+      if (readConntrack(this.#answers.buffer, start, start + length, this.#found)) found(index);
+    return 0;
+  }
+}
+
+function refuse(counts: Counts, error: number): void {
+  const name = errnoName(error);
+  counts.refused[name] = (counts.refused[name] ?? 0) + 1;
+}
