@@ -49,7 +49,7 @@ interface Sheet<S extends Spec> {
 
 /**
  * Reads the node's file and the pair's file that it names.
- * @returns the configuration of this node, or every mistake of both files (format them with `formatErrors`).
+ * @returns the configuration of this node, or every mistake of both files (`formatErrors` of core/configTree.ts prints them).
  */
 export function readConfiguration(nodeFile: string): Configuration {
   const file = resolve(nodeFile);

@@ -96,8 +96,9 @@ function checkList(
   spot: Spot,
   findings: Finding[],
 ): Located<unknown> | undefined {
-  const { place } = node;
   const { path } = spot;
+  // A list begins somewhere below its key; what is wrong with it as a whole is said at the key.
+  const place = node.kind === "list" ? spot.place : node.place;
   const refuse = (code: ConfigErrorCode): undefined => {
     findings.push({ place, path, code, expected: describeSpec(spec), found: describeNode(node) });
   };
@@ -221,11 +222,11 @@ function expectedKey(spec: MapSpec<Keys>, unknown: string): string {
   return `${quote(near)} or another key of ${spec.name}`;
 }
 
-/** The candidate that is fewest edits away from `text`, if these are few enough to be a slip; else undefined. */
+/** The candidate that is fewest edits away from `text`, if these are few enough to be a slip: two in five letters. */
 export function nearest(text: string, candidates: readonly string[]): string | undefined {
   if (text.length > 40) return undefined;
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(text.length / 3)) + 1;
+  let bestDistance = Math.max(1, Math.floor(text.length * 0.4)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(text.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
@@ -233,16 +234,18 @@ export function nearest(text: string, candidates: readonly string[]): string | u
   return best;
 }
 
-/** Levenshtein: insertions, deletions and replacements from one to the other, row by row. */
+/** Insertions, deletions, replacements and swaps of neighbours from one to the other (Damerau), row by row. */
 function editDistance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, i) => i);
+  let [before, row] = [[] as number[], Array.from({ length: other.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= one.length; i++) {
     const next = [i];
     for (let j = 1; j <= other.length; j++) {
       const replaced = row[j - 1]! + (one[i - 1] === other[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+      const swapped = i > 1 && j > 1 && one[i - 1] === other[j - 2] && one[i - 2] === other[j - 1];
+      const swap = swapped ? before[j - 2]! + 1 : replaced;
+      next.push(Math.min(replaced, swap, row[j]! + 1, next[j - 1]! + 1));
     }
-    row = next;
+    [before, row] = [row, next];
   }
   return row[other.length]!;
 }

@@ -157,7 +157,7 @@ const PATH = group("a path", "A way from node to node, for heartbeats and for re
   ),
   b: required(ADDRESS, "10.255.0.2", "Node b's own address on it, of the same family."),
   use: optional(
-    list(choice("heartbeat", "replication"), "heartbeat, replication", { min: 1, max: 2 }),
+    list(choice("heartbeat", "replication"), "uses", { min: 1, max: 2 }),
     "[heartbeat, replication]",
     "[heartbeat, replication]",
     "What it carries. Heartbeats go over every path at once, replication over the first that works.",

@@ -268,8 +268,17 @@ const pathsWhole: Rule<PairFile> = {
   text: "Both ends of a path are of one family. One path at least carries heartbeats, one replication; `use` names each once.",
   check(file, conflict) {
     const paths = pathsOf(file);
+    const closed = linksOf(file).filter(({ value }) => value.singleMac?.value === true);
     for (const { value: path } of paths) {
       const { a, b, use } = path;
+      const link = closed.find(({ value }) => value.interface?.value === path.interface?.value);
+      if (link !== undefined && path.interface !== undefined) {
+        conflict(
+          path.interface,
+          "a port that accepts the node's own MAC",
+          `that of ${link.path}, which is singleMac`,
+        );
+      }
       if (a !== undefined && b !== undefined && familyOfText(a.value) !== familyOfText(b.value)) {
         conflict(b, `an IPv${familyOfText(a.value)} address, as the other end (${a.value})`, b.value);
       }

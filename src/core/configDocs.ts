@@ -1,0 +1,174 @@
+// docs/configuration.md, made from the tables of keys and the rules: what is documented is what is checked. Only
+// the prose around the tables is written here. Pure: text out.
+
+import { NODE, PAIR } from "./configKeys.ts";
+import { NODE_RULES, PAIR_RULES, type Rule } from "./configRules.ts";
+import type { Keys, MapSpec, Spec } from "./configSpec.ts";
+
+/** A whole pair's file for the documentation, and for the tests: it must hold. */
+export const PAIR_EXAMPLE = `version: 1
+pair: office
+nodes:                            # each node's own key: understudy keygen
+  a: { keys: ["ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="], priority: 100 }
+  b: { keys: ["ed25519:PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="] }
+lan:
+  interface: lan
+  addresses: [10.20.0.1/16, fd20::1/64]
+  witnesses: [10.20.1.1]
+  routes: [{ network: 10.30.0.0/16, via: 10.20.0.254 }]
+links:
+  - id: 1
+    name: fibre
+    interface: wan1
+    gateway: [198.51.100.1, fe80::1]
+    addresses: [198.51.100.2/24, 2001:db8:1::2/64]
+    weight: 3
+    capacity: { up: 100M, down: 1G }
+  - id: 2
+    name: cable
+    interface: wan2
+    gateway: 203.0.113.1
+    addresses: [203.0.113.2/24]
+    capacity: { up: 20M, down: 400M }
+paths:                            # in order of preference
+  - { name: sync, interface: sync, a: 10.255.0.1, b: 10.255.0.2 }
+  - { name: lan, interface: lan, a: 10.20.0.2, b: 10.20.0.3 }
+`;
+
+export const NODE_EXAMPLE = `node: a
+pair: pair.yaml
+interfaces: { lan: eth0, wan1: eth1, wan2: eth2, sync: eth3 }
+key: node.key
+`;
+
+const INTRODUCTION = `# Configuration
+
+<!-- Made from the table of keys in src/core/configKeys.ts; a test holds it equal. Run that test with REWRITE=1 in the
+     environment to make it again. -->
+
+A pair has one file, the same on both nodes, and each node a few lines of its own. \`understudy check FILE...\` reads
+either and names every mistake at once, each with its line, its column, what was expected and what was found:
+
+\`\`\`
+pair.yaml:16:14: links[0].gateway: expected an address in 198.51.100.0/24, found 198.51.101.1
+pair.yaml:18:5: links[0].wieght: expected "weight" or another key of a link, found the unknown key "wieght"
+\`\`\`
+
+Both files are YAML 1.2: no aliases, no merge keys, each key once. Editors complete and check them with
+[understudy-pair.schema.json](understudy-pair.schema.json) and [understudy-node.schema.json](understudy-node.schema.json),
+for example through a first line of \`# yaml-language-server: $schema=understudy-pair.schema.json\`.
+
+A running pair compares digests of its configuration: SHA-256 over the pair's file with its defaults put in and its spelling
+made canonical, so that comments, the order of keys and of links, and defaults written out make no difference. A standby whose
+digest differs is not ready.
+`;
+
+const DERIVED = `## What is derived from the pair's name
+
+- The virtual MAC of a segment without \`virtualMac\`: \`02:\` and the first five bytes of the SHA-256 of the text
+  \`understudy virtual-mac PAIR ID\`, with the link's id, or 0 for the LAN:
+  \`printf 'understudy virtual-mac office 0' | sha256sum\`.
+- The seed of placement without \`placement.seed\`: the first four bytes of the SHA-256 of \`understudy placement PAIR\`, as a
+  number with its highest byte first.
+
+Two pairs on one segment therefore need two names, and a pair that is renamed gets other MAC addresses: the neighbours learn
+them within moments, but rename it when nobody is working.
+`;
+
+/** The whole document. */
+export function configurationDocument(): string {
+  return [
+    INTRODUCTION,
+    section("The pair's file", PAIR, PAIR_EXAMPLE, PAIR_RULES),
+    DERIVED,
+    section("The node's file", NODE, NODE_EXAMPLE, NODE_RULES),
+    machine,
+    kinds(),
+  ].join("\n");
+}
+
+const machine = `### What the machine must have
+
+At start-up, and for \`understudy doctor\`: every interface is there; the private key is there, readable by its owner alone and
+one of those that the pair's file lists for this node; the state and runtime directories can be written.
+`;
+
+function section<File>(
+  title: string,
+  spec: MapSpec<Keys>,
+  example: string,
+  rules: readonly Rule<File>[],
+): string {
+  const together = rules.map((rule) => `- ${rule.text}`).join("\n");
+  const groups = groupsOf(spec, "").map(([path, inner]) => keyTable(path, inner));
+  return [
+    `## ${title}\n`,
+    `${spec.about}\n`,
+    `\`\`\`yaml\n${example}\`\`\`\n`,
+    ...groups,
+    `### What must hold together\n`,
+    `${together}\n`,
+  ].join("\n");
+}
+
+/** Every group of keys with its path, outermost first, each once where two keys share one (nodes a and b). */
+function groupsOf(spec: Spec, path: string): [string, MapSpec<Keys>][] {
+  if (spec.kind === "list") return groupsOf(spec.item, `${path}[]`);
+  if (spec.kind !== "map") return [];
+  const inner = Object.entries(spec.keys).flatMap(([name, key]) => {
+    const first = Object.values(spec.keys).find((other) => other.spec === key.spec) === key;
+    return first ? groupsOf(key.spec, path === "" ? name : `${path}.${name}`) : [];
+  });
+  return [[path, spec], ...inner];
+}
+
+function keyTable(path: string, spec: MapSpec<Keys>): string {
+  const rows = Object.entries(spec.keys).map(([name, key]) => {
+    const otherwise = key.required ? "**required**" : (key.otherwise ?? "");
+    return `| \`${name}\` | ${typeWords(key.spec)} | ${otherwise} | ${key.about} | \`${key.example}\` |`;
+  });
+  const heading = path === "" ? "### The outermost keys" : `### \`${path}\``;
+  const about = path === "" ? [] : [`${spec.about}\n`];
+  const head = ["| key | value | if left out | what it is | example |", "| --- | --- | --- | --- | --- |"];
+  return [`${heading}\n`, ...about, [...head, ...rows, ""].join("\n")].join("\n");
+}
+
+function typeWords(spec: Spec): string {
+  switch (spec.kind) {
+    case "scalar": {
+      const { minimum, maximum } = spec.schema as { minimum?: number; maximum?: number };
+      return minimum === undefined ? spec.name : `${minimum} to ${maximum}`;
+    }
+    case "list": {
+      const many = `list of ${spec.min} to ${spec.max} ${spec.of}`;
+      return spec.single ? `${typeWords(spec.item)}, or ${many}` : many;
+    }
+    case "map":
+      return "keys, see below";
+    case "names":
+      return `names, each with its device; at most ${spec.max}`;
+  }
+}
+
+/** Every kind of scalar, each once, with what it expects. */
+function kinds(): string {
+  const seen = new Map<string, string>();
+  const visit = (spec: Spec): void => {
+    if (spec.kind === "list") visit(spec.item);
+    else if (spec.kind === "map") for (const key of Object.values(spec.keys)) visit(key.spec);
+    else if (spec.kind === "names") visit(spec.value);
+    else if (spec.types[0] === "string" && spec.schema["enum"] === undefined)
+      seen.set(spec.name, kindWords(spec));
+  };
+  visit(PAIR);
+  visit(NODE);
+  const rows = [...seen].map(([name, words]) => `| ${name} | ${words} |`);
+  return ["## Kinds of value\n", "| kind | what it is |", "| --- | --- |", ...rows, ""].join("\n");
+}
+
+/** Durations differ by their bounds alone, which each key's rule and message give. */
+function kindWords(spec: Extract<Spec, { kind: "scalar" }>): string {
+  return spec.name === "duration"
+    ? "a whole number with its unit: ms, s, m or h, such as 10ms"
+    : spec.expected;
+}
