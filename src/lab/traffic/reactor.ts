@@ -30,7 +30,16 @@ export interface Reactor {
 
 const POLLFD_BYTES = 8;
 
-export function createReactor(onOrder: (order: Order) => void): Reactor {
+interface PollSet {
+  watch(fd: number, events: number, onReady: (revents: number) => void): void;
+  change(fd: number, events: number): void;
+  forget(fd: number): void;
+  /** Waits for a descriptor or the time, and calls who is ready. */
+  wait(untilMs: number): void;
+}
+
+/** Descriptors as one `struct pollfd` array that grows and stays dense. */
+function createPollSet(): PollSet {
   let capacity = 64;
   let vector = new Uint8Array(capacity * POLLFD_BYTES);
   let view = new DataView(vector.buffer);
@@ -92,7 +101,11 @@ export function createReactor(onOrder: (order: Order) => void): Reactor {
       handlers[slot]!(revents);
     }
   };
+  return { watch, change, forget, wait };
+}
 
+export function createReactor(onOrder: (order: Order) => void): Reactor {
+  const { watch, change, forget, wait } = createPollSet();
   const answer = (id: number, body: object): void => writeAll(`${JSON.stringify({ id, ...body })}\n`);
   let open = true;
   let staying = false;

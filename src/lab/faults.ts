@@ -1,0 +1,98 @@
+// Faults, made where they happen: at the switch's ports, at processes, at a node's kernel. Each is noted with its time.
+// They know nothing of what should come of it.
+
+import { nowMs, sleep } from "./clock.ts";
+import { run } from "./commands.ts";
+import type { NodeName } from "./pair.ts";
+import { nodeDevices } from "./topology.ts";
+import type { World } from "./world.ts";
+import { signal } from "./worldState.ts";
+
+/** BR_STATE_DISABLED and BR_STATE_FORWARDING (linux/if_bridge.h). */
+const DISABLED = 0;
+const FORWARDING = 3;
+
+/** All switch ports of a node stop forwarding at once; every carrier stays up. */
+export async function killPorts(
+  world: World,
+  node: NodeName,
+  devices = nodeDevices(world.topology),
+): Promise<void> {
+  await setPorts(world, node, devices, DISABLED);
+  world.dead.push({ node, fromMs: nowMs(), untilMs: Infinity });
+  world.note(`${devices.length} switch ports of ${node} stop forwarding`);
+}
+
+export async function revivePorts(
+  world: World,
+  node: NodeName,
+  devices = nodeDevices(world.topology),
+): Promise<void> {
+  for (const window of world.dead)
+    if (window.node === node && window.untilMs === Infinity) window.untilMs = nowMs();
+  world.note(`${devices.length} switch ports of ${node} forward again`);
+  await setPorts(world, node, devices, FORWARDING);
+}
+
+async function setPorts(
+  world: World,
+  node: NodeName,
+  devices: readonly string[],
+  state: number,
+): Promise<void> {
+  const lines = devices.map((device) => `link set dev ${node}-${device} state ${state}\n`);
+  await run(["bridge", "-batch", "-"], { inside: world.pids.get("switch")!, input: lines.join("") });
+}
+
+/** Power loss: cables dead, every process of the node gone, and nothing left in its kernel but what its boot sets up. */
+export async function cutPower(world: World, node: NodeName): Promise<void> {
+  await killPorts(world, node);
+  for (const pid of world.pair.processes(node)) signal(pid, "SIGKILL");
+  world.note(`${node} loses power`);
+  await wipe(world, node);
+}
+
+/** The way back: ports forward, the program is started, as an init system would. */
+export async function boot(world: World, node: NodeName): Promise<void> {
+  await revivePorts(world, node);
+  world.pair.start(node);
+  world.note(`${node} boots`);
+}
+
+const WIPE = `
+for d in $(ip -o link show | sed -n 's/^[0-9]*: \\(us-[^@:]*\\).*/\\1/p'); do ip link del "$d"; done
+nft flush ruleset
+conntrack -F 2>/dev/null
+for f in -4 -6; do
+  for p in $(ip $f rule show | sed 's/:.*//'); do
+    case $p in 0|32766|32767) ;; *) ip $f rule del pref "$p" ;; esac
+  done
+  ip $f route flush table all proto 148 2>/dev/null
+  ip $f neigh flush all
+done
+for f in /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/arp_ignore \\
+  /proc/sys/net/ipv4/conf/*/arp_announce /proc/sys/net/ipv6/conf/*/forwarding; do echo 0 > "$f"; done
+true
+`;
+
+async function wipe(world: World, node: NodeName): Promise<void> {
+  await run(["sh", "-c", WIPE], { inside: world.pids.get(node)! });
+}
+
+/** Every process of the node stands still for `forMs`, and goes on as if nothing had been. */
+export async function freeze(world: World, node: NodeName, forMs: number): Promise<void> {
+  const pids = world.pair.processes(node);
+  for (const pid of pids) signal(pid, "SIGSTOP");
+  world.note(`${pids.length} processes of ${node} are stopped`);
+  await sleep(forMs);
+  world.note(`they go on`);
+  for (const pid of pids) signal(pid, "SIGCONT");
+}
+
+/** Kills heart, the daemon, or both, and nothing else. */
+export async function crashProcess(world: World, node: NodeName, which: "heart" | "daemon"): Promise<void> {
+  const heart = (await world.pair.view(node))?.heart?.pid;
+  const pids = world.pair.processes(node).filter((pid) => (pid === heart) === (which === "heart"));
+  for (const pid of pids) signal(pid, "SIGKILL");
+  world.note(`${which} of ${node} is killed`);
+}
