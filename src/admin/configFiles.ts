@@ -144,11 +144,11 @@ function readSheet<S extends Spec>(spec: S, file: string): Sheet<S> {
 
 /**
  * After a syntax error the rest of the file is guessed, so that what seems missing there may be a consequence. What
- * stands on a line before the first one is a mistake of its own.
+ * stands well before the first one is a mistake of its own; a bracket that nobody closes is noticed a line late.
  */
 function beforeBreak(findings: readonly Finding[], syntax: readonly Finding[]): readonly Finding[] {
-  const line = Math.min(...syntax.map(({ place }) => place.line));
-  return findings.filter(({ place, code }) => place.line < line && code !== ConfigErrorCode.Missing);
+  const broken = Math.min(...syntax.map(({ place }) => place.line)) - 1;
+  return findings.filter(({ place, code }) => place.line < broken && code !== ConfigErrorCode.Missing);
 }
 
 /**
@@ -185,7 +185,7 @@ function interfacesHere(): readonly string[] {
 }
 
 function missingInterfaces(node: NodeFile, pair: PairFile, here: readonly string[]): readonly Finding[] {
-  const others = here.filter((name) => name !== "lo" && !name.startsWith("us-"));
+  const others = here.filter((name) => name !== "lo" && !name.startsWith("us-")).sort();
   return interfacesOf(pair).flatMap((name) => {
     const device = deviceOf(node, name);
     if (here.includes(device)) return [];
