@@ -40,12 +40,12 @@ export async function listSessions(filter: SessionFilter, limit: number): Promis
   return { sessions, total, truncated: total > sessions.length };
 }
 
-/** How many of the pair's sessions each link has, half-open ones included. Steps aside as `listSessions` does. */
-export async function countSessions(): Promise<ReadonlyMap<number, number>> {
-  const counts = new Map<number, number>();
+/** How many of the pair's sessions each link has (by link id; a link without one is left out), half-open ones included. Steps aside as `listSessions` does. */
+export async function countSessions(): Promise<Readonly<Record<number, number>>> {
+  const counts: Record<number, number> = {};
   await scan({}, (fields) => {
     const link = fields.mark & MARK_LINK_MASK;
-    if (link !== 0) counts.set(link, (counts.get(link) ?? 0) + 1);
+    if (link !== 0) counts[link] = (counts[link] ?? 0) + 1;
   });
   return counts;
 }

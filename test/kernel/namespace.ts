@@ -26,6 +26,8 @@ export const inNamespace: { skip: string | false } = { skip: refusal ?? false };
 export interface Namespace {
   /** Runs `body` with the main thread inside: sockets opened and programs started belong to it. */
   run<T>(body: () => T): T;
+  /** Its descriptor, for IFLA_NET_NS_FD. */
+  readonly fd: number;
   close(): void;
 }
 
@@ -37,6 +39,7 @@ export function makeNamespace(): Namespace {
   execFileSync("ip", ["link", "set", "lo", "up"]);
   setns(home);
   return {
+    fd: inside,
     run(body) {
       setns(inside);
       try {
