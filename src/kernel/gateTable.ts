@@ -5,6 +5,7 @@
 // they are made: a hash modulo 1 plus an offset. jhash of the mark and not symhash: the latter dissects the
 // flow of every packet that passes, twice, to arrive at the same number.
 
+import { sha256Hex } from "../base/sha256.ts";
 import {
   forEachAttribute,
   type Message,
@@ -120,15 +121,9 @@ function lastingPart(services: readonly GateService[]): string {
  }${services.map(serviceChains).join("")}`;
 }
 
-/** Names the lasting part; it stands as the table's comment. FNV-1a, 2 x 32 bits: against change, not malice. */
+/** Names the lasting part; it stands as the table's comment. */
 export function lastingDigest(services: readonly GateService[]): string {
-  let [low, high] = [0x811c9dc5, 0xcbf29ce4];
-  for (const byte of new TextEncoder().encode(lastingPart(services))) {
-    low = Math.imul(low ^ byte, 0x01000193);
-    high = Math.imul(high ^ byte ^ (low >>> 24), 0x01000193);
-  }
-  const text = (value: number): string => (value >>> 0).toString(16).padStart(8, "0");
-  return `understudy gate ${text(low)}${text(high)}`;
+  return `understudy gate ${sha256Hex(lastingPart(services)).slice(0, 16)}`;
 }
 
 /** One transaction: the shut gate in the place of whatever carries its name. */

@@ -4,6 +4,8 @@
 
 import koffi from "koffi";
 import { BoundaryError } from "../base/errors.ts";
+import { SLOTS } from "../base/limits.ts";
+import { RULESET_TABLE, updateSlots } from "../core/ruleset.ts";
 import { errno, errnoName, strerror } from "./libc.ts";
 
 /** <nftables/libnftables.h> */
@@ -132,4 +134,89 @@ function codeOf(line: string): string {
 /** Whether an error is nftables' word for "there is no such object". */
 export function isAbsent(error: unknown): boolean {
   return error instanceof BoundaryError && error.code === "ENOENT";
+}
+
+/**
+ * Puts a ruleset of core/ruleset.ts in place: nothing where it is there already, the slots alone where only they
+ * differ, else the whole table in one transaction. Returns whether anything was changed.
+ */
+export function applyRuleset(text: string): boolean {
+  const nft = new Nftables();
+  try {
+    const wantedSlots = slotsOf(text);
+    if (rulesOf(text) !== rulesOf(listTable(nft))) {
+      nft.run(`install table inet ${RULESET_TABLE}`, text);
+      return true;
+    }
+    const changes = updateSlots(readSlots(nft), wantedSlots);
+    if (changes !== "") nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
+    return changes !== "";
+  } finally {
+    nft.close();
+  }
+}
+
+/** Moves slots: `changes` is what core/ruleset.ts `updateSlots` says. One transaction; nothing for an empty text. */
+export function applySlots(changes: string): void {
+  if (changes === "") return;
+  const nft = new Nftables();
+  try {
+    nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
+  } finally {
+    nft.close();
+  }
+}
+
+/** Removing the absent succeeds. */
+export function removeRuleset(): void {
+  const nft = new Nftables();
+  try {
+    const name = `inet ${RULESET_TABLE}`;
+    nft.run(`remove table ${name}`, `table ${name}\ndelete table ${name}\n`);
+  } finally {
+    nft.close();
+  }
+}
+
+/** The table without its elements and counters; empty where there is none. */
+function listTable(nft: Nftables): string {
+  try {
+    const operation = `read table inet ${RULESET_TABLE}`;
+    return nft.stateless(operation, `list table inet ${RULESET_TABLE}`);
+  } catch (error) {
+    if (isAbsent(error)) return "";
+    throw error;
+  }
+}
+
+/**
+ * What tells whether two spellings of a table are the same: the digest in its comment (what it was written from) and
+ * how many rules each chain has (that nobody flushed or added one since). nft spells rules in its own way when it
+ * lists them, so their texts cannot be compared.
+ */
+function rulesOf(table: string): string {
+  const comment = /^\s*comment "([^"]*)"/m.exec(table)?.[1] ?? "";
+  const counts: string[] = [];
+  for (const chain of table.matchAll(/^\s*chain (\S+) \{\n([^}]*(?:\{[^}]*\}[^}]*)*?)\n\s*\}\n/gm))
+    counts.push(`${chain[1]} ${chain[2]!.split("\n").length}`);
+  return `${comment}: ${counts.sort().join(", ")}`;
+}
+
+/** Slots in a ruleset's text: `elements = { 0 : 1, 7 : 2 }`. */
+function slotsOf(text: string): Uint8Array {
+  const slots = new Uint8Array(SLOTS);
+  const elements = /elements = \{ ([^}]*) \}/.exec(text)?.[1] ?? "";
+  for (const element of elements.matchAll(/(\d+) : (\d+)/g)) slots[Number(element[1])] = Number(element[2]);
+  return slots;
+}
+
+/** The slots in the kernel's map. */
+function readSlots(nft: Nftables): Uint8Array {
+  const slots = new Uint8Array(SLOTS);
+  const objects = nft.list("read the slots", `list map inet ${RULESET_TABLE} slots`);
+  for (const object of objects) {
+    const map = object.map as { readonly elem?: readonly (readonly [number, number])[] } | undefined;
+    for (const [slot, link] of map?.elem ?? []) slots[slot] = link;
+  }
+  return slots;
 }

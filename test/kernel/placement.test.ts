@@ -1,0 +1,160 @@
+// Placement against the kernel's own answer: frames go through the real ruleset, and the mark that each session got
+// is compared with what core/placement.ts says. Padding of registers, byte order and modulus are all in it.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { test } from "node:test";
+import { SLOTS } from "../../src/base/limits.ts";
+import { linkOf, type PlacementTuple } from "../../src/core/placement.ts";
+import { compileRuleset } from "../../src/core/ruleset.ts";
+import { applyRuleset, Nftables } from "../../src/kernel/nftables.ts";
+import { pairConfig } from "../core/configFixture.ts";
+import { openTap } from "./frames.ts";
+import { inNamespace } from "./namespace.ts";
+
+const sh = (command: string): string => execFileSync("sh", ["-ec", command], { encoding: "utf8" });
+const SERVICE_MAC = [2, 0, 0, 0, 0, 1];
+
+/** Every slot another link than its neighbours, so that a slot that is off by one is seen. */
+const SPREAD = Uint8Array.from({ length: SLOTS }, (_, slot) => 1 + ((slot * 7) % 250));
+
+function dress(): void {
+  sh(`ip link add us-lan address 02:00:00:00:00:01 type veth peer name host
+    ip address add 10.20.0.1/16 dev us-lan
+    ip link set us-lan up; ip link set host up
+    ip -6 address add fd20::1/64 dev us-lan nodad
+    nft 'table inet watch {
+      set seen { typeof ip id . ct mark; size 65535; flags dynamic; }
+      set seen6 { typeof ip6 flowlabel . ct mark; size 65535; flags dynamic; }
+      chain watch { type filter hook prerouting priority -149
+        iifname "us-lan" add @seen { ip id . ct mark }
+        iifname "us-lan" add @seen6 { ip6 flowlabel . ct mark }
+      }
+    }'
+    sysctl -qw net.netfilter.nf_conntrack_checksum=0`);
+}
+
+function checksum(bytes: readonly number[]): number {
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 2) sum += (bytes[at]! << 8) | bytes[at + 1]!;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+const be16 = (value: number): number[] => [(value >> 8) & 0xff, value & 0xff];
+
+/** A first packet that conntrack takes for a new session. */
+function payload(tuple: PlacementTuple): number[] {
+  const ports = [...be16(tuple.sourcePort ?? 0), ...be16(tuple.destinationPort ?? 0)];
+  switch (tuple.protocol) {
+    case 6:
+      return [...ports, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+    case 17:
+      return [...ports, 0, 8, 0, 0];
+    case 132:
+      // An INIT chunk; the verification tag of the packet that carries it is 0 (RFC 9260 §8.5.1).
+      return [...ports, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1];
+    case 1:
+      return [8, 0, 0, 0, ...be16(tuple.identifier ?? 0), 0, 1];
+    case 58:
+      return [128, 0, 0, 0, ...be16(tuple.identifier ?? 0), 0, 1];
+    default:
+      return [1, 2, 3, 4, 5, 6, 7, 8];
+  }
+}
+
+/** An Ethernet frame with the tuple's packet, `index` in the IPv4 identification or the IPv6 flow label. */
+function frameOf(tuple: PlacementTuple, index: number): Uint8Array {
+  const body = payload(tuple);
+  const ethernet = [...SERVICE_MAC, 2, 0, 0, 0, 0, 9];
+  if (tuple.source.length === 16) {
+    const flow = [0x60, (index >> 16) & 0x0f, ...be16(index)];
+    const header = [...flow, ...be16(body.length), tuple.protocol, 64, ...tuple.source, ...tuple.destination];
+    return Uint8Array.from([...ethernet, 0x86, 0xdd, ...header, ...body]);
+  }
+  const fixed = [0x45, 0, ...be16(20 + body.length), ...be16(index), 0, 0, 64, tuple.protocol];
+  const ends = [...tuple.source, ...tuple.destination];
+  const sum = be16(checksum([...fixed, 0, 0, ...ends]));
+  return Uint8Array.from([...ethernet, 0x08, 0x00, ...fixed, ...sum, ...ends, ...body]);
+}
+
+const PROTOCOLS_4 = [6, 17, 132, 1, 50];
+const PROTOCOLS_6 = [6, 17, 132, 58, 50];
+
+/** Tuples with every byte of every field in use; a plain generator, the same in every run. */
+function tuples(count: number): PlacementTuple[] {
+  let state = 0x2545f491;
+  const next = (): number => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+  const bytes = (length: number): number[] => Array.from({ length }, () => next() & 0xff);
+  return Array.from({ length: count }, (_, index) => {
+    const isV6 = index % 2 === 1;
+    const protocols = isV6 ? PROTOCOLS_6 : PROTOCOLS_4;
+    return {
+      source: Uint8Array.from(isV6 ? [0xfd, 0x20, 0, 0, 0, 0, 0, 0, ...bytes(8)] : [10, 20, ...bytes(2)]),
+      destination: Uint8Array.from(isV6 ? [0x20, 0x01, 0x0d, 0xb8, ...bytes(12)] : [203, ...bytes(3)]),
+      protocol: protocols[(index >> 1) % protocols.length]!,
+      sourcePort: next() & 0xffff,
+      destinationPort: next() & 0xffff,
+      identifier: next() & 0xffff,
+    };
+  });
+}
+
+/** Marks by index, as the kernel gave them. */
+function seenMarks(set: "seen" | "seen6"): Map<number, number> {
+  const nft = new Nftables();
+  const marks = new Map<number, number>();
+  for (const object of nft.list("read marks", `list set inet watch ${set}`)) {
+    const elements = (object.set as { readonly elem?: readonly unknown[] } | undefined)?.elem ?? [];
+    for (const element of elements) {
+      const [index, mark] = (element as { readonly concat: readonly [number, number] }).concat;
+      marks.set(index, mark);
+    }
+  }
+  nft.close();
+  return marks;
+}
+
+test("the kernel places 4,000 sessions exactly as placement.ts says, for several seeds", inNamespace, () => {
+  dress();
+  const tap = openTap("host", 0);
+  const all = tuples(4000);
+  for (const seed of [12345, 0, 0xffffffff]) {
+    applyRuleset(compileRuleset(pairConfig({ placementSeed: seed }), SPREAD));
+    sh("nft flush set inet watch seen; nft flush set inet watch seen6");
+    all.forEach((tuple, index) => {
+      assert.ok(tap.send(frameOf(tuple, index + 1)) > 0);
+    });
+    const [four, six] = [seenMarks("seen"), seenMarks("seen6")];
+    all.forEach((tuple, index) => {
+      const mark = (tuple.source.length === 4 ? four : six).get(index + 1);
+      const what = `protocol ${tuple.protocol}, ${tuple.source.length} bytes, seed ${seed}, tuple ${index}`;
+      assert.equal(mark, linkOf(tuple, seed, SPREAD), what);
+    });
+  }
+  tap.close();
+});
+
+test("a slot without a link gives no mark; moving slots touches only those", inNamespace, () => {
+  const config = pairConfig();
+  const tap = openTap("host", 0);
+  const half = SPREAD.map((link, slot) => (slot % 2 === 0 ? link : 0));
+  assert.equal(applyRuleset(compileRuleset(config, half)), true);
+  assert.equal(applyRuleset(compileRuleset(config, half)), false, "twice changes nothing");
+  sh("nft flush set inet watch seen; nft flush set inet watch seen6");
+  const all = tuples(400);
+  all.forEach((tuple, index) => {
+    tap.send(frameOf(tuple, index + 1));
+  });
+  const [four, six] = [seenMarks("seen"), seenMarks("seen6")];
+  all.forEach((tuple, index) => {
+    const mark = (tuple.source.length === 4 ? four : six).get(index + 1);
+    assert.equal(mark, linkOf(tuple, config.placementSeed, half));
+  });
+  tap.close();
+});
