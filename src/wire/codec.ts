@@ -138,7 +138,10 @@ export const u48: Field<number> = unsigned(
 /** One byte, 0 or 1; nothing else is a boolean. */
 export const bool: Field<boolean> = fixed(
   1,
-  (writer, value) => writer.view.setUint8(writer.claim(1), value ? 1 : 0),
+  (writer, value) => {
+    assert(typeof value === "boolean", "a boolean");
+    writer.view.setUint8(writer.claim(1), value ? 1 : 0);
+  },
   (reader) => {
     const at = reader.claim(1);
     if (at < 0) return false;
