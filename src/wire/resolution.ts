@@ -26,7 +26,10 @@ export interface Resolution {
   readonly sourceMac: Uint8Array;
   /** `ask`: who asks (`::` for nobody yet). `answer`: the address that is said to be at `mac`. */
   readonly address: Uint8Array;
-  /** The MAC that the frame itself names for `address`; null where it names none. */
+  /**
+   * The MAC that the frame itself names for `address`; null where it names none: Linux's answer to a *unicast*
+   * solicitation does not (RFC 4861 §7.2.4). Who answered is `sourceMac`.
+   */
   readonly mac: Uint8Array | null;
   /** `ask`: the address that is asked for. `answer`: whom it is told to. */
   readonly targetAddress: Uint8Array;
