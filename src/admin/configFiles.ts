@@ -3,7 +3,7 @@
 // is to run on. It decides nothing about what a good configuration is.
 
 import { createPrivateKey, createPublicKey } from "node:crypto";
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { CONFIGURATION_BYTES_MAX, CONFIGURATION_ERRORS_MAX } from "../base/limits.ts";
 import type { Config } from "../core/config.ts";
@@ -47,56 +47,24 @@ interface Sheet<S extends Spec> {
   readonly whole: boolean;
 }
 
+/** A file's text, or why there is none. It is read once, so that a pipe (`<(...)`) is as good as a file. */
+interface Source {
+  readonly file: string;
+  readonly read: { readonly text: string } | { readonly unread: string };
+}
+
 /**
  * Reads the node's file and the pair's file that it names.
- * @returns the configuration of this node, or every mistake of both files (`formatErrors` of core/configTree.ts prints them).
+ * @returns the configuration of this node, or every mistake of both files (`formatErrors` of core/configTree.ts
+ * prints them). Files are named in messages as they were named by the caller.
  */
 export function readConfiguration(nodeFile: string): Configuration {
-  const file = resolve(nodeFile);
-  const node = readSheet(NODE, nodeFile);
-  const findings = [...node.findings];
-  const named = node.value?.value.pair;
-  const errors: ConfigError[] = [];
-  let config: Config | undefined;
-  if (named !== undefined) {
-    // Messages name a file as its reader would: relative to where he is, if he said it that way.
-    const pairFile = besides(nodeFile, named.value);
-    const missing = unreadable(pairFile);
-    if (missing !== null) {
-      const expected = "the pair's file (relative paths count from this file)";
-      findings.push({
-        ...placeOf(named),
-        code: ConfigErrorCode.File,
-        expected,
-        found: `${pairFile}: ${missing}`,
-      });
-    } else {
-      const pair = readSheet(PAIR, pairFile);
-      const pairFindings = [...pair.findings, ...pairRules(pair)];
-      if (node.value !== undefined && pair.value !== undefined && node.whole && pair.whole) {
-        findings.push(...applyRules(NODE_RULES, { node: node.value.value, pair: pair.value.value }));
-        if (findings.length === 0 && pairFindings.length === 0) {
-          const { key, state, runtime } = node.value.value;
-          config = buildConfig(pair.value.value, node.value.value, {
-            keyFile: besides(file, key?.value ?? "node.key"),
-            stateDirectory: besides(file, state?.value ?? "/var/lib/understudy"),
-            runtimeDirectory: besides(file, runtime?.value ?? "/run/understudy"),
-            pairFile: besides(file, named.value),
-            nodeFile: file,
-          });
-        }
-      }
-      errors.push(...limited(inFile(pairFile, pairFindings)));
-    }
-  }
-  if (config !== undefined) return { ok: true, config };
-  return { ok: false, errors: [...limited(inFile(nodeFile, findings)), ...errors] };
+  return configurationOf(readSource(nodeFile));
 }
 
 /** Every mistake of a pair's file, alone. */
 export function checkPairFile(file: string): readonly ConfigError[] {
-  const sheet = readSheet(PAIR, file);
-  return limited(inFile(file, [...sheet.findings, ...pairRules(sheet)]));
+  return pairErrors(file, sheetOf(PAIR, readSource(file)));
 }
 
 /** Every mistake of a node's file and of the pair's file that it names. */
@@ -107,19 +75,55 @@ export function checkNodeFile(file: string): readonly ConfigError[] {
 
 /** Checks a file of either kind; which one it is, its own outermost keys say. */
 export function checkFile(file: string): FileVerdict {
-  const kind = kindOfFile(file);
-  return { file, kind, errors: kind === "pair" ? checkPairFile(file) : checkNodeFile(file) };
+  const source = readSource(file);
+  const kind = kindOf(source);
+  if (kind === "pair") return { file, kind, errors: pairErrors(file, sheetOf(PAIR, source)) };
+  const result = configurationOf(source);
+  return { file, kind, errors: result.ok ? [] : result.errors };
 }
 
-function pairRules(sheet: Sheet<typeof PAIR>): readonly Finding[] {
-  return sheet.whole && sheet.value !== undefined
-    ? applyRules(PAIR_RULES, sheet.value.value satisfies PairFile)
-    : [];
+function configurationOf(source: Source): Configuration {
+  const node = sheetOf(NODE, source);
+  const named = node.value?.value.pair;
+  const nodeErrors = (more: readonly Finding[]): readonly ConfigError[] =>
+    limited(inFile(source.file, [...node.findings, ...more]));
+  if (node.value === undefined || named === undefined) return { ok: false, errors: nodeErrors([]) };
+
+  const pairSource = readSource(besides(source.file, named.value));
+  if ("unread" in pairSource.read) {
+    const { place, path } = named;
+    const expected = "the pair's file (relative paths count from this file)";
+    const found = `${pairSource.file}: ${pairSource.read.unread}`;
+    return { ok: false, errors: nodeErrors([{ place, path, code: ConfigErrorCode.File, expected, found }]) };
+  }
+  const pair = sheetOf(PAIR, pairSource);
+  const errors = pairErrors(pairSource.file, pair);
+  if (pair.value === undefined || !node.whole || !pair.whole) {
+    return { ok: false, errors: [...nodeErrors([]), ...errors] };
+  }
+  const together = applyRules(NODE_RULES, { node: node.value.value, pair: pair.value.value });
+  const all = [...nodeErrors(together), ...errors];
+  if (all.length > 0) return { ok: false, errors: all };
+
+  const nodeFile = resolve(source.file);
+  const { key, state, runtime } = node.value.value;
+  const config = buildConfig(pair.value.value, node.value.value, {
+    keyFile: besides(nodeFile, key?.value ?? "node.key"),
+    stateDirectory: besides(nodeFile, state?.value ?? "/var/lib/understudy"),
+    runtimeDirectory: besides(nodeFile, runtime?.value ?? "/run/understudy"),
+    pairFile: besides(nodeFile, named.value),
+    nodeFile,
+  });
+  return { ok: true, config };
+}
+
+function pairErrors(file: string, sheet: Sheet<typeof PAIR>): readonly ConfigError[] {
+  const together = sheet.whole && sheet.value !== undefined ? applyRules(PAIR_RULES, sheet.value.value) : [];
+  return limited(inFile(file, [...sheet.findings, ...together]));
 }
 
 /** The kind of file whose table has more of the outermost keys; a file that cannot be read counts as the pair's. */
-function kindOfFile(file: string): "pair" | "node" {
-  const read = readText(file);
+function kindOf({ read }: Source): "pair" | "node" {
   const tree = "text" in read ? parseYaml(read.text).tree : undefined;
   if (tree?.kind !== "map") return "pair";
   const known = (spec: typeof PAIR | typeof NODE): number =>
@@ -127,10 +131,13 @@ function kindOfFile(file: string): "pair" | "node" {
   return known(NODE) > known(PAIR) ? "node" : "pair";
 }
 
-/** Reads one file and holds it against its table. */
-function readSheet<S extends Spec>(spec: S, file: string): Sheet<S> {
-  const read = readText(file);
-  if ("finding" in read) return { value: undefined, findings: [read.finding], whole: false };
+/** Holds one file against its table. */
+function sheetOf<S extends Spec>(spec: S, { read }: Source): Sheet<S> {
+  if ("unread" in read) {
+    const expected = "a text file that can be read";
+    const finding = { place: START, path: "", code: ConfigErrorCode.File, expected, found: read.unread };
+    return { value: undefined, findings: [finding], whole: false };
+  }
   const { tree, findings } = parseYaml(read.text);
   if (tree === undefined) return { value: undefined, findings, whole: false };
   const checked = checkTree(spec, tree);
@@ -158,8 +165,8 @@ function beforeBreak(findings: readonly Finding[], syntax: readonly Finding[]): 
  * the network namespace that it runs in.
  */
 export function checkMachine(config: Config): readonly ConfigError[] {
-  const node = readSheet(NODE, config.files.node).value;
-  const pair = readSheet(PAIR, config.files.pair).value;
+  const node = sheetOf(NODE, readSource(config.files.node)).value;
+  const pair = sheetOf(PAIR, readSource(config.files.pair)).value;
   if (node === undefined || pair === undefined) return [];
   const at = (key: keyof NodeFile): Spot => node.value[key] ?? { place: START, path: key };
   const findings = [
@@ -248,31 +255,33 @@ function unwritable(directory: string, at: Spot): readonly Finding[] {
   }
 }
 
-/** The text of a file, or why there is none. */
-function readText(file: string): { readonly text: string } | { readonly finding: Finding } {
-  const refuse = (expected: string, found: string): { finding: Finding } => ({
-    finding: { place: START, path: "", code: ConfigErrorCode.File, expected, found },
-  });
-  const missing = unreadable(file);
-  if (missing !== null) return refuse("a file that can be read", missing);
-  const bytes = readFileSync(file);
+function readSource(file: string): Source {
+  const buffer = new Uint8Array(CONFIGURATION_BYTES_MAX + 1);
+  let length = 0;
   try {
-    return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
+    const fd = openSync(file, "r");
+    try {
+      for (;;) {
+        const count = readSync(fd, buffer, length, buffer.length - length, null);
+        length += count;
+        if (count === 0 || length === buffer.length) break;
+      }
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    return { file, read: { unread: systemWords(error) } };
+  }
+  if (length === buffer.length)
+    return { file, read: { unread: `more than ${CONFIGURATION_BYTES_MAX} bytes` } };
+  try {
+    return {
+      file,
+      read: { text: new TextDecoder("utf-8", { fatal: true }).decode(buffer.subarray(0, length)) },
+    };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return refuse("text in UTF-8", "other bytes");
-  }
-}
-
-/** Why a file cannot be read, in words with the system's code; null where it can. */
-function unreadable(file: string): string | null {
-  try {
-    const { size } = statSync(file);
-    if (size > CONFIGURATION_BYTES_MAX) return `${size} bytes (at most ${CONFIGURATION_BYTES_MAX})`;
-    readFileSync(file);
-    return null;
-  } catch (error) {
-    return systemWords(error);
+    return { file, read: { unread: "bytes that are not UTF-8" } };
   }
 }
 
@@ -292,10 +301,6 @@ function besides(file: string, path: string): string {
 function joined(directory: string, path: string): string {
   if (directory.startsWith("/")) return resolve(directory, path);
   return directory === "." ? path : `${directory}/${path}`;
-}
-
-function placeOf({ place, path }: Located<unknown>): { readonly place: Place; readonly path: string } {
-  return { place, path };
 }
 
 /** A file that is none of ours may have any number of mistakes; the first ones say so. */

@@ -1,5 +1,5 @@
 // The configuration as the rest of the program sees it: validated, resolved, read-only. Reading YAML, finding
-// every error and saying where it stands is the business of configRead.ts. Pure: types only.
+// every error and saying where it stands is the business of configCheck.ts and its siblings. Pure: types only.
 
 import type { LinkId, Millis, NodeId } from "../base/units.ts";
 

@@ -2,7 +2,17 @@
 // and what was found, and of the rest a typed value that still knows where it stands. It judges each key alone;
 // what keys must be together is configRules.ts. Pure.
 
-import type { KeySpec, Keys, ListSpec, MapSpec, NamesSpec, ScalarSpec, Spec, ValueOf } from "./configSpec.ts";
+import {
+  countWords,
+  type KeySpec,
+  type Keys,
+  type ListSpec,
+  type MapSpec,
+  type NamesSpec,
+  type ScalarSpec,
+  type Spec,
+  type ValueOf,
+} from "./configSpec.ts";
 import {
   ConfigErrorCode,
   childPath,
@@ -56,8 +66,7 @@ export function describeSpec(spec: Spec): string {
     case "scalar":
       return spec.expected;
     case "list": {
-      const count = spec.min === spec.max ? `${spec.min}` : `${spec.min} to ${spec.max}`;
-      const whole = `a list of ${count} ${spec.of}`;
+      const whole = `a list of ${countWords(spec)} ${spec.of}`;
       return spec.single ? `${describeSpec(spec.item)}, or ${whole}` : whole;
     }
     case "map":

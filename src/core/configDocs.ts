@@ -3,7 +3,7 @@
 
 import { NODE, PAIR } from "./configKeys.ts";
 import { NODE_RULES, PAIR_RULES, type Rule } from "./configRules.ts";
-import type { Keys, MapSpec, Spec } from "./configSpec.ts";
+import { countWords, type Keys, type MapSpec, type Spec } from "./configSpec.ts";
 
 /** A whole pair's file for the documentation, and for the tests: it must hold. */
 export const PAIR_EXAMPLE = `version: 1
@@ -140,7 +140,7 @@ function typeWords(spec: Spec): string {
       return minimum === undefined ? spec.name : `${minimum} to ${maximum}`;
     }
     case "list": {
-      const many = `list of ${spec.min} to ${spec.max} ${spec.of}`;
+      const many = `list of ${countWords(spec)} ${spec.of}`;
       return spec.single ? `${typeWords(spec.item)}, or ${many}` : many;
     }
     case "map":

@@ -85,14 +85,14 @@ const LAN = group("the LAN", "The inside: the network whose sessions are spread 
     "The shared addresses: the gateway of the LAN's hosts, on whichever node is active.",
   ),
   witnesses: optional(
-    list(ADDRESS, "addresses", { min: 1, max: WITNESSES_MAX }),
+    list(ADDRESS, "addresses", { min: 0, max: WITNESSES_MAX }),
     "any neighbour that is heard",
     "[10.20.1.1]",
     "Hosts of the LAN that are always on, best a switch or a printer. Hearing one proves a node's own cable: without " +
       "a witness on any segment a node never takes over.",
   ),
   routes: optional(
-    list(LAN_ROUTE, "routes", { min: 1, max: ROUTES_MAX }),
+    list(LAN_ROUTE, "routes", { min: 0, max: ROUTES_MAX }),
     "no further networks",
     "[{ network: 10.30.0.0/16, via: 10.20.0.254 }]",
     "Networks behind further routers of the LAN.",

@@ -70,13 +70,13 @@ export interface Keys {
   readonly [key: string]: KeySpec<Spec>;
 }
 
-// biome-ignore format: one line a kind
-export type Spec =
-  // A scalar of any type: `read` only produces T, so that ScalarSpec<unknown> covers them all.
-  | ScalarSpec<unknown>
-  | ListSpec<Spec>
-  | MapSpec<Keys>
-  | NamesSpec<unknown>;
+/** Any shape. ScalarSpec<unknown> covers every scalar: `read` only produces its type. */
+export type Spec = ScalarSpec<unknown> | ListSpec<Spec> | MapSpec<Keys> | NamesSpec<unknown>;
+
+/** `1 to 2`, `at most 8`: how many items a list has. */
+export function countWords({ min, max }: { readonly min: number; readonly max: number }): string {
+  return min === 0 ? `at most ${max}` : `${min} to ${max}`;
+}
 
 /**
  * The type that a table yields. Every key of a group may be undefined, required ones too: what was missing or

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -239,7 +239,7 @@ describe("mistakes", () => {
     [
       "bytes that are not text",
       Uint8Array.of(0xff, 0xfe, 0),
-      /^1:1: expected text in UTF-8, found other bytes$/,
+      /^1:1: expected a text file that can be read, found bytes that are not UTF-8$/,
     ],
     [
       "far too many brackets",
@@ -249,7 +249,7 @@ describe("mistakes", () => {
     [
       "a file far too large",
       `# ${"x".repeat(300_000)}`,
-      /^1:1: expected a file that can be read, found 300002 bytes \(at most 262144\)$/,
+      /^1:1: expected a text file that can be read, found more than 262144 bytes$/,
     ],
   ];
   for (const [name, text, expected] of broken) {
@@ -272,7 +272,7 @@ describe("mistakes", () => {
       "node.yaml:2:7: pair: expected the pair's file (relative paths count from this file), found piar.yaml: no such file or directory (ENOENT)",
     ]);
     assert.deepEqual(saysOf({ node: join(home, "none.yaml"), home }), [
-      "none.yaml:1:1: expected a file that can be read, found no such file or directory (ENOENT)",
+      "none.yaml:1:1: expected a text file that can be read, found no such file or directory (ENOENT)",
     ]);
     assert.match(saysOf({ node: home, home: directory })[0]!, /illegal operation on a directory \(EISDIR\)$/);
   });
@@ -298,6 +298,7 @@ describe("check FILE", () => {
     const { pair, node } = files(FULL_PAIR);
     assert.deepEqual(checkFile(pair), { file: pair, kind: "pair", errors: [] });
     assert.deepEqual(checkFile(node), { file: node, kind: "node", errors: [] });
+    assert.deepEqual(checkFile(`/dev/fd/${openSync(pair, "r")}`).errors, [], "read once, as a pipe must be");
     assert.equal(checkFile(files("version: 1\npair: x\nnode: a\nlinks: []\n").pair).kind, "pair");
     assert.equal(
       checkFile(files(FULL_PAIR, "node: c\nkye: x\ninterfaces: {}\npair: pair.yaml\n").node).kind,
@@ -373,6 +374,18 @@ describe("the machine", () => {
     assert.deepEqual(says(paths), [
       "node.yaml:3:8: state: expected a directory that can be written, found node.key/state: not a directory (ENOTDIR)",
       "node.yaml:4:10: runtime: expected a directory, found node.key, which is none",
+    ]);
+  });
+
+  test("directories that only others can write", (t) => {
+    if (process.getuid?.() === 0) return t.skip("root can write everywhere");
+    const paths = machine();
+    chmodSync(paths.home, 0o500);
+    const lines = says(paths);
+    chmodSync(paths.home, 0o700);
+    assert.deepEqual(lines, [
+      `node.yaml:4:8: state: expected a directory that can be written, found ${paths.home}: permission denied (EACCES)`,
+      `node.yaml:5:10: runtime: expected a directory that can be written, found ${paths.home}: permission denied (EACCES)`,
     ]);
   });
 

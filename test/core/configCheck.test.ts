@@ -53,7 +53,10 @@ function takes(spec: Spec, value: unknown): boolean {
     case "scalar":
       return spec.types.some((type) => typeof value === type);
     case "list":
-      return (Array.isArray(value) && value.length > 0) || (spec.single && takes(spec.item, value));
+      return (
+        (Array.isArray(value) && (value.length > 0 || spec.min === 0)) ||
+        (spec.single && takes(spec.item, value))
+      );
     default:
       return typeof value === "object" && value !== null && !Array.isArray(value);
   }
@@ -69,7 +72,7 @@ function wrongValues(spec: Spec, example: unknown): readonly unknown[] {
         item,
       ]);
       const first = Array.isArray(example) ? example[0] : example;
-      return [...items, [], Array.from({ length: spec.max + 1 }, () => first)];
+      return [...items, ...(spec.min > 0 ? [[]] : []), Array.from({ length: spec.max + 1 }, () => first)];
     }
     case "map":
       return [];
