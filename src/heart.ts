@@ -11,7 +11,8 @@ import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { millis, term } from "./base/units.ts";
 import { type Config, servicesOf } from "./core/config.ts";
 import { formatErrors } from "./core/configTree.ts";
-import { createElection, deadline, describe, type ElectionState, step } from "./core/election/election.ts";
+import { deadline, step } from "./core/election/election.ts";
+import { createElection, type ElectionState } from "./core/election/state.ts";
 import type { ElectionConfig } from "./core/election/types.ts";
 import { serveHeart } from "./heart/control.ts";
 import { Driver } from "./heart/driver.ts";
@@ -127,7 +128,7 @@ async function main(config: Config): Promise<void> {
   });
   const control = await serveHeart({
     path: join(config.runtimeDirectory, "heart.sock"),
-    sources: { state, describe, config, driver, notices, paths, segments, realTime },
+    sources: { election: state, config, driver, notices, paths, segments, realTime },
     feed: (input) => driver.feed(input),
     learnWitnesses: (segment, addresses) => segments.learnWitnesses(segment, addresses),
   });

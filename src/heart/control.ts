@@ -3,7 +3,8 @@
 
 import { type ControlPeer, type ControlServer, serveControl } from "../admin/control.ts";
 import type { Config } from "../core/config.ts";
-import type { ElectionState } from "../core/election/election.ts";
+import { viewOf } from "../core/election/describe.ts";
+import type { ElectionState } from "../core/election/state.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
 import { readHeartRequest } from "../wire/heartRequests.ts";
@@ -121,16 +122,16 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
 
 function stateOf(sources: StateSources): HeartState {
   const { election, config, driver, notices, paths, segments, realTime } = sources;
-  const peer = election.peer;
+  const view = viewOf(election);
   return {
     node: config.node,
     pid: process.pid,
-    role: election.role,
-    term: election.term,
-    gate: election.gate,
-    leaseMs: election.leaseMs,
+    role: view.role,
+    term: view.term,
+    gate: view.gate,
+    leaseMs: view.leaseMs,
     sinceMs: notices.sinceMs,
-    peer,
+    peer: view.peer,
     paths: paths.states(),
     segments: segments.states(driver.gatePresent),
     lastTakeover: notices.lastTakeover,

@@ -9,9 +9,10 @@ import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
 import { unreachable } from "../base/assert.ts";
 import { type Millis, millis } from "../base/units.ts";
-import type { ElectionEffect, ElectionInput, HeartbeatMessage } from "../core/election/types.ts";
+import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { Gate } from "../kernel/gate.ts";
 import { LITTLE_ENDIAN, pollVector, ppoll } from "../kernel/libc.ts";
+import type { HeartbeatMessage } from "../wire/peer.ts";
 import type { TermStore } from "./termStore.ts";
 
 const now = (): Millis => millis(performance.now());

@@ -15,13 +15,13 @@ import type { AlarmState, Position } from "../../wire/control.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
 import type { TimersConfig } from "../config.ts";
 
-export type { HeartbeatMessage };
-
-/** One service interface as the election sees it. Index 0 is the LAN, then the enabled links in order of id. */
+/** One service interface as the election sees it. Index 0 is the LAN, then the links in order of id. */
 export interface ElectionSegment {
   readonly name: string;
   /** No probes from the real MAC here (failover §4): it witnesses, it does not arbitrate. */
   readonly singleMac: boolean;
+  /** A disabled link: its interface is there, and it has no say. */
+  readonly ignored?: boolean;
 }
 
 export interface ElectionConfig {
@@ -95,6 +95,8 @@ export type RoleChangeCause =
   | "adopted"
   | "takeover"
   | "handover"
+  /** The old active of a handover: gate in `drain`, the other one is asked to open. */
+  | "draining"
   | "election"
   | "reopened"
   | "lapsed"

@@ -1,0 +1,104 @@
+// Elections among nodes that hear each other: nobody is active, one becomes a candidate, and the other's word that it
+// will stay shut (a grant, I4) is what opens the gate. The same word lets a lapsed active go on, and a leaving peer
+// gives it with its last heartbeat. Pure.
+
+import { GateState, Role } from "../../base/units.ts";
+import type { HeartbeatMessage } from "../../wire/peer.ts";
+import { decideOpening, startCandidacy } from "./lease.ts";
+import { compareIdle } from "./score.ts";
+import { sendHeartbeat } from "./speak.ts";
+import { type ElectionState, echoAgeMs, isDressed, nextOwnTerm, Phase, peerHeard } from "./state.ts";
+import type { ElectionEffect } from "./types.ts";
+
+/** This node could open, as far as it depends on itself alone. */
+export const isEligible = (state: ElectionState): boolean =>
+  isDressed(state) &&
+  state.leaveRequest < 0 &&
+  state.opening === null &&
+  (state.phase === Phase.Standby || state.phase === Phase.Idle || state.phase === Phase.Lapsed);
+
+/**
+ * A grant is worth as much as is left of the wait that the peer has promised: it opens on its own no earlier than
+ * `dead + lease` after it heard the sequence that it echoes; our lease has to end before that, clocks 5 % apart.
+ */
+const grantAgeMaxMs = (state: ElectionState): number => 0.75 * state.config.timers.leaseMs;
+
+/** Nobody is active and both are heard: candidate or not, by comparison. Judged once a turn. */
+export function considerCandidacy(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  const { message } = state.peer;
+  if (state.phase === Phase.Lapsed || message === null || state.late || state.opening !== null) return;
+  if (!peerHeard(state, now)) return;
+  const vacant = message.gate === GateState.Shut && message.role !== Role.Active && !message.leaving;
+  const wants =
+    vacant && isEligible(state) && state.witnessedSince >= 0 && compareIdle(state, now, message) > 0;
+  if (wants === state.candidate) return;
+  if (wants) {
+    startCandidacy(state, now);
+    sendHeartbeat(state, now, effects);
+  } else {
+    state.candidate = false;
+  }
+}
+
+/** The peer's heartbeat as an answer to our candidacy. Returns whether an opening was decided. */
+export function openAfterGrant(
+  state: ElectionState,
+  now: number,
+  message: HeartbeatMessage,
+  effects: ElectionEffect[],
+): boolean {
+  if (state.late || !isEligible(state) || message.gate !== GateState.Shut) return false;
+  const age = echoAgeMs(state, now);
+  const limit = grantAgeMaxMs(state);
+  if (age > limit) return false;
+  if (!message.leaving) {
+    if (!state.candidate || message.candidate || message.role === Role.Active) return false;
+    if (message.echo < state.candidateSequence) return false;
+  } else if (state.witnessedSince < 0) {
+    return false;
+  }
+  const goesOn = state.phase === Phase.Lapsed && message.term <= state.term && state.termFloor <= state.term;
+  decideOpening(
+    state,
+    now,
+    {
+      cause: goesOn ? "reopened" : message.leaving ? "handover" : "election",
+      term: goesOn ? state.term : nextOwnTerm(state),
+      silenceMs: 0,
+      notAfter: now - age + limit,
+    },
+    effects,
+  );
+  return true;
+}
+
+/** The active drains and asks us to open (failover §6): fresh words only, or it has given up waiting by now. */
+export function openAfterOffer(
+  state: ElectionState,
+  now: number,
+  message: HeartbeatMessage,
+  effects: ElectionEffect[],
+): boolean {
+  if (!message.handover || message.gate !== GateState.Drain) return false;
+  if (state.late || !isEligible(state) || state.phase === Phase.Lapsed) return false;
+  const age = echoAgeMs(state, now);
+  if (age > state.config.timers.leaseMs) return false;
+  decideOpening(
+    state,
+    now,
+    { cause: "handover", term: nextOwnTerm(state), silenceMs: 0, notAfter: Number.POSITIVE_INFINITY },
+    effects,
+  );
+  return true;
+}
+
+/** A candidate waits for our word: it is given at once instead of with the next beat, so that it is still fresh. */
+export function replyToCandidate(
+  state: ElectionState,
+  now: number,
+  message: HeartbeatMessage,
+  effects: ElectionEffect[],
+): void {
+  if (!message.candidate || state.candidate || state.opening !== null) return;
+  if (state.phase === Phase.Standby || state.phase === Phase.Idle) sendHeartbeat(state, now, effects);
+}

@@ -1,0 +1,66 @@
+// Who is better off: comparisons of the two nodes, from the bits that both put into their heartbeats. Both
+// nodes must come to the same answer from the same facts. Pure.
+
+import type { HeartbeatMessage } from "../../wire/peer.ts";
+import {
+  carrierBits,
+  type ElectionState,
+  isDressed,
+  isPreferred,
+  WITNESS_RECENT_MS,
+  witnessBits,
+} from "./state.ts";
+
+const LAN_BIT = 1;
+/** More than any number of segments: a node that can forward is better than any that cannot. */
+const FORWARDS = 1000;
+
+/**
+ * A node's worth by its usable service segments (carrier and witness). Whether it can forward at all, LAN and at
+ * least one link, comes first: a LAN port that is dead outweighs any number of links (failover §6).
+ */
+export function scoreOf(usableBits: number): number {
+  let count = 0;
+  for (let bits = usableBits; bits !== 0; bits &= bits - 1) count++;
+  const forwards = (usableBits & LAN_BIT) !== 0 && (usableBits & ~LAN_BIT) !== 0;
+  return (forwards ? FORWARDS : 0) + count;
+}
+
+export const canForward = (score: number): boolean => score >= FORWARDS;
+
+export const ownScore = (state: ElectionState, now: number): number =>
+  scoreOf(carrierBits(state) & witnessBits(state, now, WITNESS_RECENT_MS));
+
+export const peerScore = (message: HeartbeatMessage): number => scoreOf(message.carrier & message.witnessed);
+
+/**
+ * Two gates are open and hear each other: positive where ours stays. Witnessed segments, then term, then the fixed
+ * preference (failover §5): an unplugged standby that claimed alone must not win over the node that served all along.
+ */
+export function compareActives(state: ElectionState, now: number, peer: HeartbeatMessage): number {
+  const segments = ownScore(state, now) - peerScore(peer);
+  if (segments !== 0) return segments;
+  if (state.term !== peer.term) return state.term - peer.term;
+  return isPreferred(state.config) ? 1 : -1;
+}
+
+/**
+ * Nobody is active and the two hear each other: positive where this node is to open. Who can forward, who holds
+ * the state (position), who is ready, more segments, then term and the fixed preference.
+ */
+export function compareIdle(state: ElectionState, now: number, peer: HeartbeatMessage): number {
+  const dressed = Number(isDressed(state)) - Number(peer.dressed && !peer.leaving);
+  if (dressed !== 0) return dressed;
+  const own = ownScore(state, now);
+  const other = peerScore(peer);
+  const forwards = Number(canForward(own)) - Number(canForward(other));
+  if (forwards !== 0) return forwards;
+  const position = state.daemon?.position;
+  const positionTerm = (position?.term ?? 0) - peer.position.term;
+  if (positionTerm !== 0) return positionTerm;
+  const sequence = (position?.sequence ?? 0) - peer.position.sequence;
+  if (sequence !== 0) return sequence;
+  if (own !== other) return own - other;
+  if (state.term !== peer.term) return state.term - peer.term;
+  return isPreferred(state.config) ? 1 : -1;
+}
