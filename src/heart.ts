@@ -11,9 +11,8 @@ import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { millis, term } from "./base/units.ts";
 import { type Config, servicesOf } from "./core/config.ts";
 import { formatErrors } from "./core/configTree.ts";
-import { deadline, step } from "./core/election/election.ts";
+import { deadline, electionConfigOf, step } from "./core/election/election.ts";
 import { createElection, type ElectionState } from "./core/election/state.ts";
-import type { ElectionConfig } from "./core/election/types.ts";
 import { serveHeart } from "./heart/control.ts";
 import { Driver } from "./heart/driver.ts";
 import { createLogger } from "./heart/logger.ts";
@@ -32,15 +31,6 @@ const REAL_TIME_PRIORITY = 40;
 const PROCESS_NAME = "understudyheart";
 
 const log = createLogger("heart");
-
-function electionConfig(config: Config): ElectionConfig {
-  return {
-    node: config.node,
-    priority: config.priority,
-    timers: config.timers,
-    segments: servicesOf(config).map(({ name, singleMac }) => ({ name, singleMac })),
-  };
-}
 
 /** MAC of each service's port: what leaves while draining carries it. */
 function portMacs(config: Config): readonly string[] {
@@ -88,8 +78,7 @@ async function main(config: Config): Promise<void> {
   const segments = new Segments(config, macs);
   const notices = new Notices(log);
   const terms = openTermStore(config.stateDirectory);
-  const election = electionConfig(config);
-  const state: ElectionState = createElection(election, {
+  const election: ElectionState = createElection(electionConfigOf(config), {
     now: millis(performance.now()),
     stored: { current: term(stored.current), reserved: term(stored.reserved) },
     adopted,
@@ -97,8 +86,8 @@ async function main(config: Config): Promise<void> {
   });
   const driver = new Driver({
     machine: {
-      step: (now, input, effects) => step(state, now, input, effects),
-      deadline: () => deadline(state),
+      step: (now, input, effects) => step(election, now, input, effects),
+      deadline: () => deadline(election),
     },
     gate,
     terms,
@@ -128,7 +117,7 @@ async function main(config: Config): Promise<void> {
   });
   const control = await serveHeart({
     path: join(config.runtimeDirectory, "heart.sock"),
-    sources: { election: state, config, driver, notices, paths, segments, realTime },
+    sources: { election, config, driver, notices, paths, segments, realTime },
     feed: (input) => driver.feed(input),
     learnWitnesses: (segment, addresses) => segments.learnWitnesses(segment, addresses),
   });

@@ -30,7 +30,7 @@ export async function linkViews(config: Config, slots: Uint8Array): Promise<read
       slots: share[link.id]!,
       addresses: link.service.addresses.map((address) => `${address.address}/${address.prefixLength}`),
       gateway: [link.gateway.v4, link.gateway.v6].filter((gateway) => gateway !== undefined),
-      sessions: sessions.get(link.id) ?? 0,
+      sessions: sessions[link.id] ?? 0,
     }));
   } finally {
     socket.close();
