@@ -1,0 +1,165 @@
+// What a doctor looks at, as data: gathered by src/cli/doctor*.ts on the machine, judged by judge.ts. Null or
+// `unknown` where it could not be seen, with the words why. Pure: types and the table of the kernel's features.
+
+import type { PairView } from "../../wire/control.ts";
+
+export type Presence = "present" | "missing" | "unknown";
+
+/** One thing that the kernel or its tools should have. */
+export interface FeatureSpec {
+  readonly name: string;
+  /** `required`: nothing works without it. `useful`: something works less well. */
+  readonly need: "required" | "useful";
+  /** What follows where it is missing. */
+  readonly without: string;
+  readonly advice: string;
+}
+
+const KERNEL_CONFIG = "A kernel of a common distribution has it; a home-made one needs";
+
+/** Every feature that is looked for, in the order in which they are told. */
+export const FEATURES = {
+  netdevEgress: {
+    name: "nftables at netdev egress (Linux 5.16)",
+    need: "required",
+    without: "the gate cannot be built, and without a gate nothing is served",
+    advice: `${KERNEL_CONFIG} CONFIG_NETFILTER_EGRESS and Linux 5.16 or newer.`,
+  },
+  timedSets: {
+    name: "nftables sets with timeouts, updated by packets",
+    need: "required",
+    without: "there is no lease in the data path, hence no gate",
+    advice: `${KERNEL_CONFIG} CONFIG_NF_TABLES_NETDEV.`,
+  },
+  jhash: {
+    name: "nftables jhash, numgen, and maps of them",
+    need: "required",
+    without: "sessions cannot be placed on links",
+    advice: `${KERNEL_CONFIG} CONFIG_NFT_HASH and CONFIG_NFT_NUMGEN.`,
+  },
+  sourceNat: {
+    name: "nftables source translation, IPv4 and IPv6",
+    need: "required",
+    without: "sessions cannot leave by a link's address",
+    advice: `${KERNEL_CONFIG} CONFIG_NFT_NAT.`,
+  },
+  macvlan: {
+    name: "macvlan interfaces",
+    need: "required",
+    without: "there are no service interfaces with virtual MACs",
+    advice: `${KERNEL_CONFIG} CONFIG_MACVLAN.`,
+  },
+  conntrackEvents: {
+    name: "connection tracking with events",
+    need: "required",
+    without: "the standby cannot be told of sessions",
+    advice: `${KERNEL_CONFIG} CONFIG_NF_CT_NETLINK and CONFIG_NF_CONNTRACK_EVENTS.`,
+  },
+  packetSockets: {
+    name: "packet sockets",
+    need: "required",
+    without: "the segment cannot be asked who answers for the shared addresses",
+    advice: `${KERNEL_CONFIG} CONFIG_PACKET.`,
+  },
+  libnftables: {
+    name: "libnftables.so.1",
+    need: "required",
+    without: "no rules can be written",
+    advice: "Install nftables (Debian, Ubuntu: apt install nftables).",
+  },
+  ownedTables: {
+    name: "nftables tables with an owner that persist (Linux 6.9)",
+    need: "useful",
+    without: "`nft flush ruleset` removes the gate for up to 20 ms, until heart restores it, with an alarm",
+    advice: "Understudy does without; keep `systemctl reload nftables` out of busy hours.",
+  },
+  tcpRtoMin: {
+    name: "net.ipv4.tcp_rto_min_us (Linux 6.11)",
+    need: "useful",
+    without:
+      "replication waits longer after a lost packet: 150 ms in 1 of 100 messages at 1 % loss, not 1 ms",
+    advice: "Understudy does without; a sync cable of its own loses nothing.",
+  },
+  realTime: {
+    name: "real-time priority for heart (SCHED_FIFO)",
+    need: "useful",
+    without: "a busy machine may delay heartbeats, and be taken for dead",
+    advice: "Run as root, or grant CAP_SYS_NICE; else set timers.dead higher.",
+  },
+  receiveBuffer: {
+    name: "large receive buffers (SO_RCVBUFFORCE)",
+    need: "useful",
+    without: "a burst of new sessions overruns the event socket sooner; what was lost is read again",
+    advice: "Run as root, or grant CAP_NET_ADMIN in the first user namespace.",
+  },
+} as const satisfies Readonly<Record<string, FeatureSpec>>;
+
+export type Feature = keyof typeof FEATURES;
+
+export interface FeatureFact {
+  readonly presence: Presence;
+  /** Whose words they are that it is missing or unknown: the kernel's, the tool's. */
+  readonly words?: string;
+}
+
+/** A socket on port 1148 of this machine (of this network namespace). */
+export interface Listener {
+  readonly protocol: "tcp" | "udp";
+  readonly address: string;
+  /** Null where the process could not be seen. */
+  readonly pid: number | null;
+  /** Name and arguments of the process. */
+  readonly name: string;
+  readonly commandLine: readonly string[];
+}
+
+export interface KeyFact {
+  readonly file: string;
+  /** The key's public half, where it could be read. */
+  readonly publicKey: string | null;
+  /** Why it could not, with what to do. */
+  readonly refusal: { readonly words: string; readonly advice: string } | null;
+  /** Public keys that the pair's file lists for this node. */
+  readonly listed: readonly string[];
+}
+
+/** An attempt to reach the peer, made where no daemon could be asked. */
+export interface PathAttempt {
+  readonly name: string;
+  readonly local: string;
+  readonly remote: string;
+  readonly connected: boolean;
+  /** The errno's name; `ETIMEDOUT` where nothing came back. */
+  readonly code: string;
+}
+
+export interface DoctorFacts {
+  readonly nodeFile: string;
+  /** Asked by root; others cannot see everything, and that is no fault of the node. */
+  readonly asRoot: boolean;
+  /** Null where the configuration does not hold: then nothing that depends on it was looked at. */
+  readonly configuration: { readonly pair: string; readonly node: "a" | "b" } | null;
+  /** Mistakes of the files, then what the machine lacks of what they name, a line each. */
+  readonly configurationErrors: readonly string[];
+  readonly key: KeyFact | null;
+  readonly daemon: {
+    readonly answers: boolean;
+    readonly view: PairView | null;
+    /** Why it could not be asked. */
+    readonly words: string;
+  };
+  /** Whether heart's own socket accepts. */
+  readonly heartAnswers: boolean;
+  readonly listeners: readonly Listener[];
+  readonly attempts: readonly PathAttempt[];
+  readonly features: Readonly<Record<Feature, FeatureFact>>;
+  /** `nft` -> `1.0.6`; null where the tool is not installed. */
+  readonly tools: Readonly<Record<"nft" | "ip" | "conntrack", string | null>>;
+  readonly conntrack: {
+    readonly max: number | null;
+    readonly buckets: number | null;
+    readonly count: number | null;
+  };
+  /** What of ours lies in the kernel, each in a few words; null where it could not be listed. */
+  readonly remains: readonly string[] | null;
+}
