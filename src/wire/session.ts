@@ -377,7 +377,8 @@ function readPart(
     case Part.Helper:
       fields.helperAt = at;
       fields.helperLength = length;
-      for (let index = 0; index < length; index += 1) if (bytes[at + index] === 0) return false;
+      for (let index = 0; index < length; index += 1)
+        if (bytes[at + index]! <= 0x20 || bytes[at + index]! >= 0x7f) return false;
       return length >= 1 && length <= HELPER_BYTES_MAX;
     case Part.Master: {
       const size = fields.addressBytes;
