@@ -78,6 +78,10 @@ export interface Field<T> {
   /** Fewest and most bytes that any value takes; equal where the size is fixed. */
   readonly minBytes: number;
   readonly maxBytes: number;
+  /** For docs/protocol.md: `u48`, `text, at most 512 bytes`. */
+  readonly type: string;
+  /** Of a table: its fields in order. */
+  readonly fields?: readonly (readonly [string, Field<unknown>])[];
   size(value: T): number;
   write(writer: Writer, value: T): void;
   read(reader: Reader): T;
@@ -87,8 +91,8 @@ export type ValueOf<F> = F extends Field<infer T> ? T : never;
 type Fields = Readonly<Record<string, Field<unknown>>>;
 type StructOf<T extends Fields> = { readonly [K in keyof T]: ValueOf<T[K]> };
 
-function fixed<T>(bytes: number, write: Field<T>["write"], read: Field<T>["read"]): Field<T> {
-  return { minBytes: bytes, maxBytes: bytes, size: () => bytes, write, read };
+function fixed<T>(type: string, bytes: number, write: Field<T>["write"], read: Field<T>["read"]): Field<T> {
+  return { minBytes: bytes, maxBytes: bytes, type, size: () => bytes, write, read };
 }
 
 function unsigned(
@@ -98,6 +102,7 @@ function unsigned(
 ): Field<number> {
   const limit = 2 ** (8 * bytes);
   return fixed(
+    `u${8 * bytes}`,
     bytes,
     (writer, value) => {
       assert(Number.isInteger(value) && value >= 0 && value < limit, `${value} fits ${bytes} bytes`);
@@ -137,6 +142,7 @@ export const u48: Field<number> = unsigned(
 
 /** One byte, 0 or 1; nothing else is a boolean. */
 export const bool: Field<boolean> = fixed(
+  "bool",
   1,
   (writer, value) => {
     assert(typeof value === "boolean", "a boolean");
@@ -159,6 +165,7 @@ export function oneOf<const T extends Readonly<Record<string, number>>>(numbers:
   const byNumber = new Map(names.map((name) => [numbers[name] as number, name]));
   assert(byNumber.size === names.length, "each name has a number of its own");
   return fixed(
+    `u8: ${names.map((name) => `${numbers[name]} ${name}`).join(", ")}`,
     1,
     (writer, value) => u8.write(writer, numbers[value] as number),
     (reader) => {
@@ -174,6 +181,7 @@ export function oneOf<const T extends Readonly<Record<string, number>>>(numbers:
 /** Exactly `length` bytes. What is read is a copy: it stays true when the buffer is used again. */
 export function bytes(length: number): Field<Uint8Array> {
   return fixed(
+    `${length} bytes`,
     length,
     (writer, value) => {
       assert(value.length === length, `${value.length} bytes where ${length} belong`);
@@ -190,6 +198,7 @@ export function bytes(length: number): Field<Uint8Array> {
 export function hex(length: number): Field<string> {
   const raw = bytes(length);
   return fixed(
+    raw.type,
     length,
     (writer, value) => raw.write(writer, hexToBytes(value)),
     (reader) => bytesToHex(raw.read(reader)),
@@ -201,6 +210,7 @@ export function blob(maximum: number): Field<Uint8Array> {
   return {
     minBytes: 4,
     maxBytes: 4 + maximum,
+    type: `u32 length and that many bytes, at most ${maximum}`,
     size: (value) => 4 + value.length,
     write: (writer, value) => {
       assert(value.length <= maximum, `${value.length} bytes where at most ${maximum} belong`);
@@ -240,6 +250,7 @@ export function text(maximum: number): Field<string> {
   return {
     minBytes: 2,
     maxBytes: 2 + maximum,
+    type: `u16 length and that many bytes of UTF-8, at most ${maximum}`,
     size: (value) => 2 + encoder.encode(cleanText(value, maximum)).length,
     write: (writer, value) => {
       const raw = encoder.encode(cleanText(value, maximum));
@@ -271,6 +282,7 @@ function decodeUtf8(raw: Uint8Array): string | null {
 export const address: Field<Uint8Array> = {
   minBytes: 5,
   maxBytes: 17,
+  type: "u8: 4 or 6, then 4 or 16 bytes",
   size: (value) => 1 + value.length,
   write: (writer, value) => {
     assert(value.length === 4 || value.length === 16, "an address has 4 or 16 bytes");
@@ -293,6 +305,8 @@ export function list<T>(element: Field<T>, maximum: number): Field<readonly T[]>
   return {
     minBytes: 2,
     maxBytes: 2 + maximum * element.maxBytes,
+    type: `u16 count and that many, at most ${maximum}`,
+    fields: [["each", element]],
     size: (value) => value.reduce((sum, each) => sum + element.size(each), 2),
     write: (writer, value) => {
       assert(value.length <= maximum, `${value.length} elements where at most ${maximum} belong`);
@@ -318,6 +332,8 @@ export function struct<const T extends Fields>(fields: T): Field<StructOf<T>> {
   return {
     minBytes: sum((field) => field.minBytes),
     maxBytes: sum((field) => field.maxBytes),
+    type: "table",
+    fields: entries,
     size: (value) => entries.reduce((total, [name, field]) => total + field.size(value[name]), 0),
     write: (writer, value) => {
       for (const [name, field] of entries) field.write(writer, value[name]);

@@ -13,7 +13,8 @@ export const NO_BOOT: Uint8Array = new Uint8Array(BOOT_ID_BYTES);
 export const TAG_BYTES = 16;
 export const NONCE_BYTES = 12;
 
-const head = struct({
+/** In clear, authenticated. */
+export const head = struct({
   preamble: bytes(PREAMBLE_BYTES),
   /** Of the sender: random, 16 bytes, new at each start of its heart. */
   bootId: bytes(BOOT_ID_BYTES),
@@ -28,7 +29,7 @@ const head = struct({
  */
 const echo = struct({ bootId: bytes(BOOT_ID_BYTES), sequence: u48 });
 export type Echo = ValueOf<typeof echo>;
-const proof = struct({ established: echo, candidate: echo });
+export const proof = struct({ established: echo, candidate: echo });
 export type Proof = ValueOf<typeof proof>;
 
 export const HEAD_BYTES: number = sizeOf(head);

@@ -48,6 +48,7 @@ const position = struct({ term: u48, sequence: u48 });
 /** A snapshot's generation, 1..3: bits 28-29 of the mark (replication §2). */
 const generation: Field<number> = {
   ...u8,
+  type: "u8: 1, 2 or 3",
   write: (writer, value) => {
     assert(value >= 1 && value <= 3, `generation ${value}`);
     u8.write(writer, value);
@@ -188,10 +189,8 @@ const entries: readonly MessageEntry[] = Object.entries(messages).map(([kind, { 
 const byKind = new Map(entries.map((entry) => [entry.kind, entry]));
 const byType = new Map(entries.map((entry) => [entry.type, entry]));
 
-/** Number of each message, for documents and tests. */
-export const messageTypes: ReadonlyMap<MessageKind, number> = new Map(
-  entries.map(({ kind, type }) => [kind, type]),
-);
+/** Number and table of each message, for documents and tests. */
+export const messageTables: ReadonlyMap<MessageKind, Pick<MessageEntry, "type" | "body">> = byKind;
 
 assert(byType.size === entries.length, "each message has a number of its own");
 for (const { kind, type, body } of entries) {
@@ -301,7 +300,7 @@ function describeRange(body: MessageEntry["body"]): string {
 }
 
 /** The body of a heartbeat: what a node says about itself, every 10 ms on every path (docs/protocol.md §4). */
-const heartbeat = struct({
+export const heartbeat = struct({
   /** Of the node that sends. */
   node,
   role,
