@@ -84,8 +84,16 @@ export const SNAPSHOT_RESTART_PACE_MS = 250;
 /** After records that the kernel refused: when to ask for a snapshot again, doubled each time. */
 export const REFUSED_RETRY_MS_MIN = 5000;
 export const REFUSED_RETRY_MS_MAX = 60_000;
+/** A subscription that was not answered is asked again. */
+export const SUBSCRIBE_RETRY_MS = 3000;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
 export const APPLY_SLICE_RECORDS = 384;
+/** Bytes of the log that the kernel may hold unsent. */
+export const LOG_UNSENT_BYTES = 128 * 1024;
+/** Events and neighbours are read for this long without a look at the event loop. */
+export const DRAIN_TURN_MS = 4;
+/** Under load, what comes within this time makes one batch. */
+export const BATCH_FILL_MS = 2;
 /** Messages received and not yet applied, in bytes; beyond it the connection is not read. */
 export const RECEIVE_QUEUE_BYTES_MAX = 1 << 20;
 /** The log's connection: a ping this often, and an end after this much silence: another path within 1 s of a cut. */

@@ -14,7 +14,7 @@
 //     connection.
 
 import { unreachable } from "../../base/assert.ts";
-import { REFUSED_RETRY_MS_MAX, REFUSED_RETRY_MS_MIN } from "../../base/limits.ts";
+import { REFUSED_RETRY_MS_MAX, REFUSED_RETRY_MS_MIN, SUBSCRIBE_RETRY_MS } from "../../base/limits.ts";
 import { type Millis, millis, type Role } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
 import type { Subscription } from "./sender.ts";
@@ -71,7 +71,7 @@ export type ReceiverInput =
   /** `count` more records of the message in hand are in the kernel; `refused` of them were not taken by it. */
   | { readonly kind: "applied"; readonly count: number; readonly refused: number }
   | { readonly kind: "swept" }
-  /** The peer has only now let our subscription wait too long, or a retry is due: see `deadline`. */
+  /** The deadline has come: a subscription was not answered, or a retry after refusals is due. */
   | { readonly kind: "turn" };
 
 export type ReceiverEffect =
@@ -133,13 +133,12 @@ export function step(
     case "role":
       if (state.standby === input.standby) return;
       state.standby = input.standby;
-      reconsider(state, effects);
+      reconsider(state, now, effects);
       return;
     case "peer":
-      if (state.peer?.role === input.role && state.peer.term === input.term && state.phase !== "waiting")
-        return;
+      if (state.peer?.role === input.role && state.peer.term === input.term) return;
       state.peer = { role: input.role, term: input.term };
-      reconsider(state, effects);
+      reconsider(state, now, effects);
       return;
     case "disconnected":
       state.peer = null;
@@ -165,8 +164,7 @@ export function step(
       return;
     case "turn":
       if (state.retryAt === null || now < state.retryAt || state.phase === "off") return;
-      state.retryAt = null;
-      subscribe(state, effects);
+      subscribe(state, now, effects);
       return;
     default:
       unreachable(input);
@@ -174,18 +172,20 @@ export function step(
 }
 
 /** Subscribes where we are to follow, stops where we are not. */
-function reconsider(state: ReceiverState, effects: ReceiverEffect[]): void {
+function reconsider(state: ReceiverState, now: Millis, effects: ReceiverEffect[]): void {
   if (!state.standby || state.peer?.role !== "active") {
     state.phase = "off";
     return;
   }
-  subscribe(state, effects);
+  subscribe(state, now, effects);
 }
 
-function subscribe(state: ReceiverState, effects: ReceiverEffect[]): void {
+function subscribe(state: ReceiverState, now: Millis, effects: ReceiverEffect[]): void {
   const generation = (state.subscription.generation % GENERATIONS.length) + 1;
   state.subscription = { term: state.peer!.term, generation };
   state.phase = "waiting";
+  // Answered in a round trip, or asked again: nothing may wait for ever on one lost race.
+  state.retryAt = millis(now + SUBSCRIBE_RETRY_MS);
   state.counters.subscribed += 1;
   effects.push({ kind: "subscribe", subscription: state.subscription });
 }
@@ -213,6 +213,7 @@ function onSnapshotBegin(
   state.phase = "snapshot";
   state.applied = position;
   state.refused = 0;
+  state.retryAt = null;
   state.counters.snapshotsBegun += 1;
   state.generation = freeGeneration(state, effects);
 }
@@ -303,10 +304,7 @@ function onSwept(state: ReceiverState, effects: ReceiverEffect[]): void {
   state.complete = state.generation;
   state.phase = "streaming";
   state.counters.snapshotsDone += 1;
-  if (state.refused === 0) {
-    state.retryAt = null;
-    state.retryMs = REFUSED_RETRY_MS_MIN;
-  }
+  if (state.refused === 0) state.retryMs = REFUSED_RETRY_MS_MIN;
   // snapshot-end has a number of its own (sender S1).
   state.applied = { term: state.applied.term, sequence: state.applied.sequence + 1 };
   effects.push({ kind: "acknowledge", position: state.applied });

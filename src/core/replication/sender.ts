@@ -31,7 +31,6 @@ interface Snapshot {
   readonly notBefore: Millis;
   /** Log full: nothing is sent until the standby has caught up, and then a new snapshot begins. */
   readonly suppressed: boolean;
-  dumping: boolean;
   records: number;
 }
 
@@ -108,7 +107,6 @@ export type SenderEffect =
       readonly generation: number;
       readonly count: number;
     }
-  | { readonly kind: "close-dump" }
   /** The subscriber knows another term, or this node is not active: tell it what we are. */
   | { readonly kind: "tell-role" }
   /** The peer broke the protocol: end the connection with this reason. */
@@ -162,13 +160,13 @@ export function wantsChunk(state: SenderState, now: Millis): boolean {
   return state.flight.bytes < state.limits.snapshotWindowBytes;
 }
 
-/** Tells one snapshot from the next. */
+/** Tells one snapshot from the next: a dump belongs to the number that it was opened under, and ends with it. */
 export const snapshotNumber = (state: SenderState): number => state.counters.snapshots;
 
-/** When `wantsChunk` may become true without an input; null where only an input can change it. */
+/** When `wantsChunk` may become true without an input (may have passed); null where only an input can change it. */
 export function deadline(state: SenderState): Millis | null {
   const snapshot = state.snapshot;
-  return snapshot === null || snapshot.suppressed || snapshot.dumping ? null : snapshot.notBefore;
+  return snapshot === null || snapshot.suppressed ? null : snapshot.notBefore;
 }
 
 /** One step. `effects` is appended to, in the order in which they must be performed. */
@@ -176,20 +174,20 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
   switch (input.kind) {
     case "active":
       if (state.term === input.term) return;
-      forget(state, effects);
+      forget(state);
       state.term = input.term;
       state.sequence = 0;
       state.acknowledged = 0;
       return;
     case "inactive":
-      forget(state, effects);
+      forget(state);
       state.term = null;
       return;
     case "subscribe":
       onSubscribe(state, now, input.subscription, effects);
       return;
     case "unsubscribe":
-      forget(state, effects);
+      forget(state);
       return;
     case "events":
       onEvents(state, now, input.bytes, input.count, effects);
@@ -219,8 +217,7 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
 
 const paced = (state: SenderState, now: Millis): Millis => millis(now + state.limits.restartPaceMs);
 
-function forget(state: SenderState, effects: SenderEffect[]): void {
-  if (state.snapshot?.dumping) effects.push({ kind: "close-dump" });
+function forget(state: SenderState): void {
   state.subscription = null;
   state.snapshot = null;
   state.flight.clear();
@@ -255,9 +252,8 @@ function beginSnapshot(
   effects: SenderEffect[],
 ): void {
   assert(state.subscription !== null && state.term !== null, "a snapshot is for a subscriber of an active");
-  if (state.snapshot?.dumping) effects.push({ kind: "close-dump" });
   state.changed.clear();
-  state.snapshot = { notBefore, suppressed, dumping: false, records: 0 };
+  state.snapshot = { notBefore, suppressed, records: 0 };
   state.counters.snapshots += 1;
   effects.push({
     kind: "snapshot-begin",
@@ -304,7 +300,6 @@ function onChunk(
 ): void {
   const snapshot = state.snapshot;
   if (snapshot === null || snapshot.suppressed) return;
-  snapshot.dumping = more;
   const kept = dropChanged(state.changed, bytes, count);
   state.counters.skippedInSnapshot += count - kept.count;
   snapshot.records += kept.count;

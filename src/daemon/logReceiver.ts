@@ -1,0 +1,273 @@
+// The driver of core/replication/receiver.ts: takes the active's messages one after the other, has each checked
+// wholly and then written into this node's kernel in slices short enough for the event loop, and feeds the outcome
+// back. The order of the log is the order of the queue. What fails in the kernel is counted and withdraws
+// readiness; it never ends the daemon.
+
+import { APPLY_SLICE_RECORDS, RECEIVE_QUEUE_BYTES_MAX } from "../base/limits.ts";
+import { type Millis, millis } from "../base/units.ts";
+import {
+  createReceiver,
+  deadline,
+  isSynchronised,
+  type ReceiverEffect,
+  type ReceiverInput,
+  type ReceiverState,
+  step,
+} from "../core/replication/receiver.ts";
+import type { MessageOf, PeerMessage } from "../wire/peer.ts";
+import { recordEnd, validateRecords } from "../wire/session.ts";
+import type { ReplicationKernel } from "./replicationKernel.ts";
+
+export interface LogReceiverOptions {
+  readonly kernel: Pick<ReplicationKernel, "writer" | "purge" | "carriedGenerations">;
+  readonly linkIds: readonly number[];
+  readonly send: (message: PeerMessage) => void;
+  readonly fail: (reason: string) => void;
+  /** The connection is to be read no further, or again. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+  readonly installNeighbours: (message: MessageOf<"neighbours">) => void;
+  readonly onChange: () => void;
+  readonly log: (line: string) => void;
+}
+
+type Apply = Extract<ReceiverEffect, { kind: "apply" }>;
+type Job = Extract<ReceiverEffect, { kind: "apply" | "sweep" | "purge" }>;
+
+const now = (): Millis => millis(performance.now());
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const sizeOf = (message: PeerMessage): number =>
+  message.kind === "sessions"
+    ? message.records.length
+    : message.kind === "neighbours"
+      ? 32 * message.neighbours.length
+      : 32;
+
+export class LogReceiver {
+  readonly state: ReceiverState = createReceiver();
+  /** What the kernel did with records, and what was refused, by reason. */
+  readonly counters: Record<string, number> = {};
+  readonly #options: LogReceiverOptions;
+  readonly #effects: ReceiverEffect[] = [];
+  #queue: PeerMessage[] = [];
+  #queuedBytes = 0;
+  #paused = false;
+  #working = false;
+  #jobs: Job[] = [];
+  #retry: NodeJS.Timeout | null = null;
+  #wasSynchronised = false;
+  #closed = false;
+
+  constructor(options: LogReceiverOptions) {
+    this.#options = options;
+    this.input({ kind: "carried", generations: options.kernel.carriedGenerations() });
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Takes a message of the log, in order. */
+  push(message: PeerMessage): void {
+    this.#queue.push(message);
+    this.#queuedBytes += sizeOf(message);
+    if (this.#queuedBytes > RECEIVE_QUEUE_BYTES_MAX && !this.#paused) {
+      this.#paused = true;
+      this.#options.pause();
+    }
+    if (!this.#working) void this.#work().catch((error: Error) => this.#defect(error));
+  }
+
+  /** The connection is gone, and with it what was not applied yet. */
+  disconnected(): void {
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#paused = false;
+    this.input({ kind: "disconnected" });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.disconnected();
+    if (this.#retry !== null) clearTimeout(this.#retry);
+  }
+
+  /** Feeds one input; what takes time is left to the queue's worker. */
+  input(input: ReceiverInput): void {
+    step(this.state, now(), input, this.#effects);
+    for (const effect of this.#effects.splice(0)) this.#perform(effect);
+    const synchronised = isSynchronised(this.state);
+    if (synchronised !== this.#wasSynchronised) {
+      this.#wasSynchronised = synchronised;
+      this.#options.onChange();
+    }
+    this.#plan();
+  }
+
+  #perform(effect: ReceiverEffect): void {
+    const { send, fail } = this.#options;
+    switch (effect.kind) {
+      case "subscribe":
+        send({ kind: "subscribe", ...effect.subscription });
+        return;
+      case "acknowledge":
+        send({ kind: "acknowledge", position: effect.position });
+        return;
+      case "fail":
+        this.#count(`failed-${effect.reason}`);
+        fail(effect.reason);
+        return;
+      default:
+        this.#jobs.push(effect);
+    }
+  }
+
+  #plan(): void {
+    const at = this.#closed ? null : deadline(this.state);
+    if (this.#retry !== null) {
+      clearTimeout(this.#retry);
+      this.#retry = null;
+    }
+    if (at === null) return;
+    this.#retry = setTimeout(
+      () => {
+        this.#retry = null;
+        this.input({ kind: "turn" });
+      },
+      Math.max(1, at - now()),
+    );
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (let message = this.#queue.shift(); message !== undefined; message = this.#queue.shift()) {
+      this.#handle(message);
+      for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) await this.#run(job);
+      this.#queuedBytes = Math.max(0, this.#queuedBytes - sizeOf(message));
+      if (this.#paused && this.#queuedBytes * 2 < RECEIVE_QUEUE_BYTES_MAX) {
+        this.#paused = false;
+        this.#options.resume();
+      }
+    }
+    this.#working = false;
+  }
+
+  /** A defect of ours ends this connection, not the daemon. */
+  #defect(error: Error): void {
+    this.#working = false;
+    this.#jobs = [];
+    this.#count("defect");
+    this.#options.log(`replication: defect: ${error.stack ?? error.message}`);
+    this.#options.fail("internal error");
+  }
+
+  #handle(message: PeerMessage): void {
+    switch (message.kind) {
+      case "roleChanged":
+        this.input({ kind: "peer", role: message.role, term: message.term });
+        return;
+      case "snapshotBegin":
+        this.input({
+          kind: "snapshot-begin",
+          position: message.position,
+          generation: message.generation,
+        });
+        return;
+      case "snapshotEnd":
+        this.input({
+          kind: "snapshot-end",
+          position: message.position,
+          generation: message.generation,
+        });
+        return;
+      case "sessions":
+        this.#onSessions(message);
+        return;
+      case "neighbours":
+        if (this.state.standby) this.#options.installNeighbours(message);
+        return;
+      default:
+        this.#count(`unexpected-${message.kind}`);
+    }
+  }
+
+  /** All of it is checked before any of it is applied. */
+  #onSessions(message: MessageOf<"sessions">): void {
+    const verdict = validateRecords(message.records);
+    if (!verdict.ok || verdict.count !== message.count) {
+      const reason = verdict.ok ? "count of records" : verdict.reason;
+      this.#count("malformed-records");
+      this.#options.log(`replication: a message of ${message.count} sessions is malformed: ${reason}`);
+      this.#options.fail(`sessions: ${reason}`);
+      return;
+    }
+    this.input({ kind: "sessions", first: message.first, count: message.count, bytes: message.records });
+  }
+
+  /** Whether the job at hand is still wanted: not after a takeover, a lost connection, a new subscription. */
+  #wanted(): boolean {
+    return !this.#closed && (this.state.phase === "snapshot" || this.state.phase === "streaming");
+  }
+
+  async #run(job: Job): Promise<void> {
+    if (!this.#wanted()) return;
+    const { kernel, linkIds, log } = this.#options;
+    try {
+      if (job.kind === "apply") await this.#apply(job);
+      else if (job.kind === "purge") kernel.purge(linkIds, job.generation);
+      else {
+        for (const linkId of linkIds) {
+          // A takeover in the middle ends the sweep (R4).
+          if (!this.#wanted()) return;
+          this.#count("swept", kernel.writer.sweep([linkId], job.generation));
+          await nextTurn();
+        }
+      }
+    } catch (error) {
+      this.#count(`kernel-refused-${job.kind}`);
+      log(`replication: ${(error as Error).message}`);
+      // The state is not whole, and a later snapshot makes it so.
+      this.input({ kind: "applied", count: 0, refused: 1 });
+    }
+    if (job.kind === "sweep" && this.#wanted()) this.input({ kind: "swept" });
+  }
+
+  async #apply({ bytes, count, generation }: Apply): Promise<void> {
+    let offset = 0;
+    for (let done = 0; done < count; ) {
+      const records = Math.min(APPLY_SLICE_RECORDS, count - done);
+      let end = offset;
+      for (let index = 0; index < records; index += 1) end = recordEnd(bytes, end);
+      const refused = this.#write(bytes.subarray(offset, end), records, generation);
+      this.input({ kind: "applied", count: records, refused });
+      offset = end;
+      done += records;
+      if (done === count) return;
+      await nextTurn();
+      if (!this.#wanted()) return;
+    }
+  }
+
+  /** How many the kernel would not take. */
+  #write(bytes: Uint8Array, count: number, generation: number): number {
+    let refused = 0;
+    try {
+      const result = this.#options.kernel.writer.apply(bytes, count, generation);
+      for (const kind of ["created", "updated", "deleted", "replaced", "absent"] as const)
+        this.#count(kind, result[kind]);
+      for (const [code, times] of Object.entries(result.refused)) {
+        this.#count(`refused-${code}`, times);
+        refused += times;
+      }
+    } catch (error) {
+      this.#count("kernel-refused-apply");
+      this.#options.log(`replication: ${(error as Error).message}`);
+      return count;
+    }
+    return refused;
+  }
+
+  #count(name: string, by = 1): void {
+    if (by > 0) this.counters[name] = (this.counters[name] ?? 0) + by;
+  }
+}

@@ -1,0 +1,49 @@
+// What replication wants of the kernel, as one interface: the real one here, a model in tests. It decides nothing.
+
+import * as libc from "../kernel/libc.ts";
+import { openSessionDump, type SessionDump } from "../kernel/sessionDump.ts";
+import { openSessionEvents, type SessionEvents } from "../kernel/sessionEvents.ts";
+import { carriedGenerations, purgeGeneration } from "../kernel/sessionGenerations.ts";
+import { countEntries } from "../kernel/sessions.ts";
+import type { ApplyResult, SessionWriter } from "../kernel/sessionWriter.ts";
+import { openSessionWriter } from "../kernel/sessionWriter.ts";
+
+export interface ReplicationKernel {
+  readonly events: SessionEvents;
+  readonly writer: Pick<SessionWriter, "sweep"> & {
+    apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
+  };
+  openDump(): Pick<SessionDump, "next" | "close">;
+  carriedGenerations(): readonly number[];
+  purge(linkIds: readonly number[], generation: number): void;
+  /** Entries of the table, the node's own among them. */
+  count(): number;
+  /** True where one of the descriptors became readable within `timeoutMs`. */
+  wait(fds: readonly number[], timeoutMs: number): Promise<boolean>;
+  close(): void;
+}
+
+/** Opens the sockets, in the network namespace of the calling thread. Throws KernelError. */
+export function openReplicationKernel(): ReplicationKernel {
+  const writer = openSessionWriter();
+  try {
+    // What this node writes for its peer is not told back.
+    const events = openSessionEvents({ ignore: [writer.portId] });
+    return {
+      events,
+      writer,
+      openDump: () => openSessionDump(),
+      carriedGenerations,
+      purge: purgeGeneration,
+      count: () => countEntries(),
+      wait: async (fds, timeoutMs) => (await libc.pollAsync(libc.pollVector(fds), fds.length, timeoutMs)) > 0,
+      close: () => {
+        events.close();
+        writer.close();
+      },
+    };
+  } catch (error) {
+    writer.close();
+    throw error;
+  }
+}

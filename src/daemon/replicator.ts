@@ -1,0 +1,336 @@
+// Replication as the daemon sees it: one object that holds the pair's link (peer/), the two ends of the log (logSender,
+// logReceiver) and the kernel's sockets together, follows the role that heart reports, and says how whole the
+// standby's copy is. Who is active is heart's business; what a message means is the machines'.
+//
+// Different configurations do not end the connection and do not stop the sessions: a record says all that the kernel
+// has to know, so a standby with yesterday's configuration and today's sessions still saves more of them than one
+// without. It is "not ready" for as long, with the reason, so that nothing is handed over to it on purpose.
+
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BATCH_FILL_MS } from "../base/limits.ts";
+import type { Role } from "../base/units.ts";
+import type { Config } from "../core/config.ts";
+import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
+import { isSynchronised as isSent, produced, type SenderLimits } from "../core/replication/sender.ts";
+import type { ConnectionTimers, Ending, Hello } from "../peer/connection.ts";
+import type { Identity } from "../peer/identity.ts";
+import { PairLink, type Transport } from "../peer/pairLink.ts";
+import type { Position, ReplicationState } from "../wire/control.ts";
+import type { MessageOf, PeerMessage } from "../wire/peer.ts";
+import { LogReceiver } from "./logReceiver.ts";
+import { LogSender } from "./logSender.ts";
+import { type NeighbourLog, openNeighbourLog } from "./neighbourLog.ts";
+import { openReplicationKernel, type ReplicationKernel } from "./replicationKernel.ts";
+import { replicationTransport } from "./replicationSockets.ts";
+import { VERSION } from "./views.ts";
+
+export interface ReplicatorOptions {
+  readonly config: Config;
+  readonly identity: Pick<Identity, "tls">;
+  readonly log: (line: string) => void;
+  /** Readiness, connection or direction may have changed. */
+  readonly onChange: () => void;
+  /** For tests: a model kernel, loopback sockets, quick timers, small limits. */
+  readonly kernel?: ReplicationKernel;
+  readonly neighbours?: NeighbourLog;
+  readonly transport?: Transport;
+  readonly timers?: ConnectionTimers;
+  readonly limits?: Partial<SenderLimits>;
+}
+
+export interface ReplicatorReport {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  readonly position: Position;
+  readonly sessions: number;
+}
+
+export interface Replicator {
+  /** What heart says of this node; cheap where nothing changed. `peerRole` is heart's view, null where unheard. */
+  setRole(role: Role, term: number, peerRole: Role | null): void;
+  state(): ReplicationState;
+  report(): ReplicatorReport;
+  /** For a handover: true when everything produced so far is in the standby's kernel. */
+  waitAcknowledged(timeoutMs: number): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+const NOWHERE: Position = { term: 0, sequence: 0 };
+/** How long the poll of the kernel's sockets may keep `close` waiting. */
+const POLL_MS = 100;
+/** More events than this in one turn: let the next batch fill. */
+const BUSY_EVENTS = 16;
+const COUNT_AGE_MS = 500;
+
+/**
+ * Opens the kernel's sockets (events are heard from here on) and the listeners of every replication path. Throws
+ * KernelError or BoundaryError, with nothing left open, where one of them is refused.
+ */
+export function createReplicator(options: ReplicatorOptions): Replicator {
+  const kernel = options.kernel ?? openReplicationKernel();
+  try {
+    return new RunningReplicator(options, kernel);
+  } catch (error) {
+    kernel.close();
+    throw error;
+  }
+}
+
+class RunningReplicator implements Replicator {
+  readonly #options: ReplicatorOptions;
+  readonly #kernel: ReplicationKernel;
+  readonly #link: PairLink;
+  readonly #sender: LogSender;
+  readonly #receiver: LogReceiver;
+  readonly #neighbours: NeighbourLog;
+  #role: Role = "idle";
+  #term = 0;
+  #peerRole: Role | null = null;
+  #hello: Hello | null = null;
+  #lastEnding: Ending | null = null;
+  #counted = { at: Number.NEGATIVE_INFINITY, entries: 0 };
+  readonly #counters: Record<string, number> = {};
+  #closed = false;
+  readonly #watching: Promise<void>;
+
+  constructor(options: ReplicatorOptions, kernel: ReplicationKernel) {
+    this.#options = options;
+    this.#kernel = kernel;
+    const { config, log, onChange } = options;
+    const send = (message: PeerMessage): void => this.#link.send(message);
+    const fail = (reason: string): void => this.#link.refuse(reason);
+    this.#neighbours = options.neighbours ?? openNeighbourLog(config, log);
+    this.#sender = new LogSender({
+      kernel,
+      send,
+      fail,
+      tellRole: () => this.#tellRole(),
+      onSnapshot: () => this.#sendNeighbours(this.#neighbours.full()),
+      onChange,
+      log,
+      seed: randomBytes(4).readUInt32LE(),
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+    });
+    this.#receiver = new LogReceiver({
+      kernel,
+      linkIds: config.links.map((link) => link.id),
+      send,
+      fail,
+      pause: () => this.#link.pause(),
+      resume: () => this.#link.resume(),
+      installNeighbours: (message) => this.#installNeighbours(message),
+      onChange,
+      log,
+    });
+    this.#link = this.#connect();
+    this.#watching = this.#watch();
+  }
+
+  #connect(): PairLink {
+    const { config, log } = this.#options;
+    const options = this.#options;
+    try {
+      return new PairLink({
+        introduction: {
+          identity: options.identity,
+          peerKeys: config.peerKeys,
+          node: config.node,
+          pair: config.pair,
+          software: `understudy ${VERSION}`,
+          bootId: randomBytes(16).toString("hex"),
+          configurationDigest: config.digest,
+          role: () => ({ role: this.#role, term: this.#term }),
+        },
+        paths: config.paths.filter((path) => path.replication),
+        events: {
+          onUp: (hello) => this.#onUp(hello),
+          onMessage: (message) => this.#onMessage(message),
+          onDown: (ending) => this.#onDown(ending),
+        },
+        log,
+        transport: options.transport ?? replicationTransport(),
+        ...(options.timers === undefined ? {} : { timers: options.timers }),
+      });
+    } catch (error) {
+      this.#neighbours.close();
+      throw error;
+    }
+  }
+
+  setRole(role: Role, term: number, peerRole: Role | null): void {
+    this.#peerRole = peerRole;
+    if (role === this.#role && term === this.#term) return;
+    this.#role = role;
+    this.#term = term;
+    if (role === "active") {
+      // First of all no longer a standby: nothing of the former active's is written or swept from here on.
+      this.#receiver.input({ kind: "role", standby: false });
+      this.#sender.input({ kind: "active", term });
+    } else {
+      this.#sender.input({ kind: "inactive" });
+      this.#receiver.input({ kind: "role", standby: role === "standby" });
+    }
+    this.#tellRole();
+    this.#options.onChange();
+  }
+
+  state(): ReplicationState {
+    const link = this.#link.state();
+    const sending = this.#sender.state;
+    const receiving = this.#receiver.state;
+    const active = this.#role === "active";
+    const following = receiving.phase !== "off";
+    const acknowledged =
+      sending.term === null || sending.subscription === null
+        ? null
+        : { term: sending.term, sequence: sending.acknowledged };
+    return {
+      connected: link.connected,
+      path: link.path,
+      direction: active && acknowledged !== null ? "sending" : following ? "receiving" : "none",
+      synchronised: active ? isSent(sending) : isReceived(receiving),
+      produced: produced(sending),
+      acknowledged,
+      applied: receiving.applied.term === 0 ? null : receiving.applied,
+      counters: {
+        ...prefixed("link", link.counters),
+        ...prefixed("sender", { ...sending.counters }),
+        ...prefixed("receiver", { ...receiving.counters }),
+        ...prefixed("kernel", this.#receiver.counters),
+        ...prefixed("neighbours", this.#counters),
+      },
+    };
+  }
+
+  report(): ReplicatorReport {
+    const sessions = this.#sessions();
+    if (this.#role === "active") {
+      return { ready: true, reasons: [], position: produced(this.#sender.state) ?? NOWHERE, sessions };
+    }
+    const reasons = this.#reasons();
+    return { ready: reasons.length === 0, reasons, position: this.#receiver.state.applied, sessions };
+  }
+
+  waitAcknowledged(timeoutMs: number): Promise<boolean> {
+    return this.#sender.waitAcknowledged(timeoutMs);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return this.#watching;
+    this.#closed = true;
+    this.#sender.close();
+    this.#receiver.close();
+    this.#link.close();
+    // The descriptors are polled by another thread until then, and must not be another file's meanwhile.
+    await this.#watching;
+    this.#neighbours.close();
+    this.#kernel.close();
+  }
+
+  /** Why a standby is not ready: every reason that holds, in words. */
+  #reasons(): string[] {
+    const { state } = this.#receiver;
+    const reasons: string[] = [];
+    if (this.#role !== "standby") reasons.push(`this node is ${this.#role}`);
+    if (this.#hello === null) {
+      const ending = this.#lastEnding === null ? "" : ` (${this.#lastEnding.text})`;
+      reasons.push(`no replication connection to the peer${ending}`);
+      return reasons;
+    }
+    if (this.#hello.configurationDigest !== this.#options.config.digest)
+      reasons.push("the two nodes have different configurations");
+    if (state.peer !== null && state.peer.role !== "active") reasons.push("the peer is not active");
+    else if (this.#peerRole !== null && this.#peerRole !== "active")
+      reasons.push(`the peer's heart says ${this.#peerRole}`);
+    if (state.refused > 0) reasons.push(`${state.refused} sessions were refused by this node's kernel`);
+    if (!isReceived(state) && state.refused === 0) reasons.push(`not synchronised (${receiverText(state)})`);
+    return reasons;
+  }
+
+  #onUp(hello: Hello): void {
+    this.#hello = hello;
+    if (hello.configurationDigest !== this.#options.config.digest) {
+      this.#counters["configuration-differs"] = (this.#counters["configuration-differs"] ?? 0) + 1;
+      this.#options.log("replication: the peer has another configuration: not ready until both are equal");
+    }
+    this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
+    // Heart may have spoken between the hello and now.
+    this.#tellRole();
+    this.#options.onChange();
+  }
+
+  #onDown(ending: Ending): void {
+    this.#hello = null;
+    this.#lastEnding = ending;
+    this.#sender.input({ kind: "unsubscribe" });
+    this.#receiver.disconnected();
+    this.#options.onChange();
+  }
+
+  #onMessage(message: PeerMessage): void {
+    switch (message.kind) {
+      case "acknowledge":
+        this.#sender.input({ kind: "acknowledge", position: message.position });
+        return;
+      case "subscribe":
+        this.#sender.input({
+          kind: "subscribe",
+          subscription: { term: message.term, generation: message.generation },
+        });
+        return;
+      default:
+        this.#receiver.push(message);
+    }
+  }
+
+  #tellRole(): void {
+    this.#link.send({ kind: "roleChanged", role: this.#role, term: this.#term });
+  }
+
+  #sessions(): number {
+    const now = performance.now();
+    if (now - this.#counted.at >= COUNT_AGE_MS) this.#counted = { at: now, entries: this.#kernel.count() };
+    return this.#counted.entries;
+  }
+
+  #sendNeighbours(messages: readonly MessageOf<"neighbours">[]): void {
+    for (const message of messages) this.#link.send(message);
+  }
+
+  #installNeighbours(message: MessageOf<"neighbours">): void {
+    try {
+      const installed = this.#neighbours.install(message);
+      this.#counters.installed = (this.#counters.installed ?? 0) + installed;
+    } catch (error) {
+      this.#counters.refused = (this.#counters.refused ?? 0) + message.neighbours.length;
+      this.#options.log(`replication: neighbours: ${(error as Error).message}`);
+    }
+  }
+
+  /** Waits for the kernel's events and has them handled, until `close`. */
+  async #watch(): Promise<void> {
+    // `#link` and the rest are in place only when the constructor is done.
+    await null;
+    const fds = [this.#kernel.events.fd, ...this.#neighbours.fds];
+    while (!this.#closed) {
+      await this.#kernel.wait(fds, POLL_MS);
+      if (this.#closed) return;
+      try {
+        const events = this.#sender.turn();
+        const changes = this.#neighbours.changes();
+        if (this.#sender.state.subscription !== null) this.#sendNeighbours(changes);
+        // Under load a batch is worth waiting for; one event alone is not made to wait.
+        if (events > BUSY_EVENTS) await sleep(BATCH_FILL_MS);
+      } catch (error) {
+        // The kernel refuses its own socket (out of memory): heard again on the next turn, and the log says so.
+        this.#options.log(`replication: ${(error as Error).message}`);
+        await sleep(POLL_MS);
+      }
+    }
+  }
+}
+
+function prefixed(prefix: string, counters: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counters).map(([name, value]) => [`${prefix}.${name}`, value]));
+}
