@@ -291,28 +291,30 @@ function takeOptional(bytes: Uint8Array, start: number, end: number, fields: Ses
     fields.masterB = tuple.b;
   } else if (type === CTA_SEQ_ADJ_ORIG || type === CTA_SEQ_ADJ_REPLY) {
     const reply = type === CTA_SEQ_ADJ_REPLY;
-    takeAdjustment(bytes, inner, end, fields.adjust, reply ? 3 : 0);
-    if (reply) fields.hasAdjustReply = true;
-    else fields.hasAdjustOriginal = true;
+    const adjusted = takeAdjustment(bytes, inner, end, fields.adjust, reply ? 3 : 0);
+    if (reply) fields.hasAdjustReply = adjusted;
+    else fields.hasAdjustOriginal = adjusted;
   }
 }
 
+/** False where nothing is adjusted: the kernel tells both directions where one is. */
 function takeAdjustment(
   bytes: Uint8Array,
   start: number,
   end: number,
   into: Uint32Array,
   from: number,
-): void {
+): boolean {
   into.fill(0, from, from + 3);
   for (let at = start; at < end; ) {
     const length = attributeLength(bytes, at, end);
-    if (length === 0) return;
+    if (length === 0) return false;
     const which = attributeType(bytes, at);
     if (which >= CTA_SEQADJ_CORRECTION_POS && which <= CTA_SEQADJ_OFFSET_AFTER && length === 8)
       into[from + which - 1] = be32(bytes, at + NLA_HEADER);
     at += padded(length);
   }
+  return (into[from]! | into[from + 1]! | into[from + 2]!) !== 0;
 }
 
 function allZero(bytes: Uint8Array, start: number, end: number): boolean {

@@ -16,7 +16,8 @@ import {
   SessionOperation,
   validateRecords,
 } from "../../src/wire/session.ts";
-import { decodeRecord } from "../../src/wire/sessionRecord.ts";
+import { IPS_ASSURED } from "../../src/wire/sessionFields.ts";
+import { decodeRecord, encodeRecord } from "../../src/wire/sessionRecord.ts";
 import { inNamespace } from "./namespace.ts";
 import {
   exchangeUdp,
@@ -162,9 +163,7 @@ for (const translate of [true, false])
 
     test("UDP becomes assured, TCP closes: updates; what ends is deleted", () => {
       // By itself the kernel calls UDP assured only two seconds after its first packet.
-      world.active.run(() =>
-        conntrack("-U", "-p", "udp", "--orig-port-src", "40003", "-u", "SEEN_REPLY,ASSURED"),
-      );
+      assure(world, 40003);
       world.active.run(() => conntrack("-D", "-p", "tcp", "--orig-port-src", "40002"));
       reset(descriptors.pop()!);
       const batch = drained(events);
@@ -218,6 +217,24 @@ for (const translate of [true, false])
       world.standby.run(() => conntrack("-D", "-s", "1.1.1.1"));
     });
   });
+
+/** Sets ASSURED on the active's UDP session with this source port, as the kernel would. */
+function assure(world: World, port: number): void {
+  const onActive = world.active.run(() => openSessionWriter());
+  const all = dumped(world);
+  forEachRecord(all.records(), (offset) => {
+    const decoded = decodeRecord(all.bytes, offset);
+    if (!decoded.ok || decoded.record.operation === "delete" || decoded.record.original.a !== port) return;
+    const { state } = decoded.record;
+    const record = {
+      ...decoded.record,
+      operation: "update",
+      state: { ...state, status: state.status | IPS_ASSURED },
+    } as const;
+    assert.equal(onActive.apply(encodeRecord(record), 1, 0).updated, 1);
+  });
+  onActive.close();
+}
 
 function conntrack(...words: string[]): string {
   return execFileSync("conntrack", words, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
