@@ -1,12 +1,34 @@
-// `understudy handover` and `understudy stop`: one order to the daemon, its answer in a sentence.
+// `understudy handover` and `understudy stop`: one order to the daemon, and what became of it in a sentence.
 
-import { askDaemon } from "./ask.ts";
+import { controlAnswers } from "../admin/control.ts";
+import { BoundaryError, ExitCode } from "../base/errors.ts";
+import { askDaemon, controlSocketOf } from "./ask.ts";
+import { CommandFailure } from "./failure.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** A handover waits for the standby; leaving does so first and takes the service interfaces down afterwards. */
 const ORDER_MS_MAX = 60_000;
+const LOOK_MS = 50;
 
-/** Gives the order and prints what the daemon says became of it. */
+/** Waits until nobody answers on the node's control socket: the daemon closes it last. */
+async function untilGone(path: string): Promise<void> {
+  const deadline = performance.now() + ORDER_MS_MAX;
+  while (await controlAnswers(path)) {
+    if (performance.now() > deadline)
+      throw new CommandFailure(
+        new BoundaryError({
+          operation: "stop",
+          code: "ETIMEDOUT",
+          words: `the daemon still answers after ${ORDER_MS_MAX / 1000} s`,
+          advice: "See its log: journalctl -u understudy.",
+        }),
+        ExitCode.Failed,
+      );
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+/** Gives the order, waits until it is carried out, and prints what the daemon says became of it. */
 export async function command(
   kind: "handover" | "stop",
   options: { readonly node: string; readonly json: boolean },
@@ -14,6 +36,7 @@ export async function command(
 ): Promise<void> {
   const answer = await askDaemon(options.node, { kind }, ORDER_MS_MAX);
   if (answer.kind !== "done") throw new Error(`the daemon answered "${answer.kind}" to ${kind}`);
-  const { message } = answer;
+  if (kind === "stop") await untilGone(controlSocketOf(options.node));
+  const message = kind === "stop" ? "stopped: nothing of Understudy is left in the kernel" : answer.message;
   terminal.out(options.json ? `${JSON.stringify({ done: kind, message })}\n` : `${message}\n`);
 }

@@ -66,7 +66,7 @@ export function createWorld(): World {
     },
     async end() {
       await server?.close();
-      rmSync(directory, { recursive: true });
+      rmSync(directory, { recursive: true, force: true });
     },
   };
 }

@@ -149,17 +149,23 @@ test("show is show pair, and its JSON carries the verdict", async () => {
   assert.deepEqual([pair, verdict.level], ["office", "bad"]);
 });
 
-test("handover and stop: what the daemon says became of it", async () => {
+test("handover: what the daemon says became of it", async () => {
   await world.serve((request) => ({ kind: "done", request: request.request, message: "b is active now" }));
   assert.deepEqual(await cli("handover", "--node", world.nodeFile), {
     exitCode: ExitCode.Ok,
     out: "b is active now\n",
     err: "",
   });
-  assert.deepEqual(JSON.parse((await cli("stop", "--json", "--node", world.nodeFile)).out), {
-    done: "stop",
-    message: "b is active now",
+});
+
+test("stop waits until the daemon is gone", async () => {
+  await world.serve((request) => {
+    setImmediate(() => void world.end());
+    return { kind: "done", request: request.request, message: "stopping" };
   });
+  const { exitCode, out } = await cli("stop", "--json", "--node", world.nodeFile);
+  assert.equal(exitCode, ExitCode.Ok);
+  assert.equal(JSON.parse(out).done, "stop");
 });
 
 test("a refusal of the daemon: its reason, exit code 1", async () => {
