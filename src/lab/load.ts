@@ -41,6 +41,8 @@ export interface Load {
   liveSessions(): Promise<readonly LiveSession[]>;
   /** Stops the pings, waits for the late ones. */
   stopPings(): Promise<PingReport>;
+  /** Starts the same flows again. */
+  resumePings(): Promise<void>;
   stopCapture(): Promise<{ readonly runs: readonly ClaimRun[]; readonly frames: number }>;
   /** Lets the servers go on without us (`--up`). */
   leave(): Promise<void>;
@@ -113,6 +115,9 @@ export async function startLoad(world: World, families: readonly (4 | 6)[]): Pro
     liveSessions: async () =>
       (await get("liveClients").order<{ sessions: readonly LiveSession[] }>("report")).sessions,
     stopPings: () => get("ping").order("stop"),
+    resumePings: async () => {
+      await get("ping").order("resume");
+    },
     stopCapture: () => get("capture").order("stop"),
     leave: async () => {
       await Promise.all([...processes.values()].map((process) => process.leave()));
@@ -131,10 +136,8 @@ function shares(count: number): { udp: number; tcp: number; icmp: number } {
 }
 
 function chatterPairs(world: World, standby: NodeName): readonly { local: string; remote: string }[] {
-  const [own, peer] =
-    standby === "a"
-      ? world.topology.nodes
-      : ([...world.topology.nodes].reverse() as typeof world.topology.nodes);
+  const own = world.topology.nodes.find((node) => node.name === standby)!;
+  const peer = world.topology.nodes.find((node) => node.name !== standby)!;
   return [
     { local: own.sync, remote: peer.sync },
     { local: own.lan4, remote: peer.lan4 },

@@ -59,6 +59,10 @@ function onOrder(order: Order): void {
   } else if (order.kind === "start") {
     start(order as Start);
     reactor.answer(order.id, { ok: true });
+  } else if (order.kind === "resume") {
+    dueMs = nowMs();
+    for (const flow of flows) flow.lastMs = dueMs;
+    reactor.answer(order.id, {});
   } else if (order.kind === "mark") {
     markedMs = nowMs();
     for (const flow of flows) Object.assign(flow, { markedAt: flow.sent, gapMs: 0 });

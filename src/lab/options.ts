@@ -1,0 +1,101 @@
+// The command line of `understudy lab`. Pure but for what commander prints.
+
+import { Command, InvalidArgumentError, Option } from "commander";
+import { SCENARIOS, type ScenarioName } from "./outcome.ts";
+import { HOSTS_MAX } from "./topology.ts";
+
+export interface LabOptions {
+  /** Null: nobody asked for one by name; the newcomer's crash. */
+  readonly scenario: ScenarioName | null;
+  readonly live: number;
+  readonly background: number;
+  readonly hosts: number;
+  readonly v6: boolean;
+  readonly json: boolean;
+  readonly runs: number;
+  /** Judge figures in milliseconds: at full size, or where asked for. */
+  readonly figures: boolean;
+  readonly up: boolean;
+  readonly down: boolean;
+  readonly fault: readonly string[] | null;
+  readonly lab: string | null;
+}
+
+export const LIVE_DEFAULT = 200;
+export const BACKGROUND_DEFAULT = 20_000;
+const LIVE_MAX = 5000;
+const BACKGROUND_MAX = 2_000_000;
+const RUNS_MAX = 1000;
+
+const wholeNumber =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      throw new InvalidArgumentError(`Expected a whole number from ${min} to ${max}.`);
+    return value;
+  };
+
+const HELP = `
+Without options: builds a pair, two Internet links and a LAN, opens sessions through it, kills the active node, and
+reports what anybody noticed. Needs root, or a kernel that lets users make namespaces.
+
+Scenarios: crash (all of the active's cables go dead), power (it loses power and boots again), freeze (it stands still
+for 3 s), handover (20 planned ones), placement (how sessions are spread over the links).
+Faults for --fault: port-dead [NODE], port-alive [NODE], power [NODE], boot NODE, freeze [NODE] [SECONDS],
+heart-crash [NODE], daemon-crash [NODE], handover. NODE is a, b, active (the default) or standby.
+
+Exit codes: 0 all of it held, 1 not, 3 not possible on this machine (the message says what is missing), 64 wrong use.`;
+
+function buildCommand(): Command {
+  return new Command("understudy lab")
+    .description("Builds a whole pair on this machine in network namespaces, and breaks it.")
+    .addOption(new Option("--scenario <name>", "play this one").choices(SCENARIOS))
+    .option(
+      "--live <n>",
+      `live sessions whose every byte is checked (default: ${LIVE_DEFAULT})`,
+      wholeNumber(0, LIVE_MAX),
+    )
+    .option(
+      "--background <n>",
+      `sessions beside them in the tables (default: ${BACKGROUND_DEFAULT})`,
+      wholeNumber(0, BACKGROUND_MAX),
+    )
+    .option("--hosts <n>", "hosts on the LAN", wholeNumber(2, HOSTS_MAX), 20)
+    .option("--v6", "half of everything over IPv6", false)
+    .option("--runs <n>", "so many times; the worst counts", wholeNumber(1, RUNS_MAX), 1)
+    .option("--figures", "let figures in milliseconds decide in small sizes too", false)
+    .option("--json", "one JSON object on standard output", false)
+    .option("--up", "build it, start it, and leave it standing", false)
+    .option("--fault <words...>", "do this to a laboratory that stands")
+    .option("--down", "take down what stands, and what crashes left", false)
+    .option("--lab <name>", "which one, where several stand")
+    .addHelpText("after", HELP);
+}
+
+/**
+ * Reads the arguments behind `lab`.
+ * @throws CommanderError: exitCode 0 after --help, else a wrong use that was explained on standard error.
+ */
+export function readOptions(args: readonly string[]): LabOptions {
+  const command = buildCommand().exitOverride();
+  command.parse([...args], { from: "user" });
+  const given = command.opts<
+    Partial<LabOptions> & Pick<LabOptions, "hosts" | "v6" | "runs" | "figures" | "json" | "up" | "down">
+  >();
+  const asked = [given.up, given.down, given.fault !== undefined, given.scenario !== undefined];
+  if (asked.filter(Boolean).length > 1)
+    command.error("error: --scenario, --up, --fault and --down exclude each other");
+  const live = given.live ?? LIVE_DEFAULT;
+  const background = given.background ?? BACKGROUND_DEFAULT;
+  const fullSize = live >= LIVE_DEFAULT && background >= BACKGROUND_DEFAULT;
+  return {
+    ...given,
+    scenario: given.scenario ?? null,
+    fault: given.fault ?? null,
+    lab: given.lab ?? null,
+    live,
+    background,
+    figures: given.figures || fullSize,
+  };
+}

@@ -1,0 +1,184 @@
+// What a scenario measured, what it has to hold, and the one JSON object that says both. Pure.
+
+import type { Difference } from "./conntrackText.ts";
+import { type LiveVerdict, round } from "./traffic/survival.ts";
+
+export const SCENARIOS = ["crash", "power", "freeze", "handover", "placement"] as const;
+export type ScenarioName = (typeof SCENARIOS)[number];
+
+export interface Takeover {
+  readonly term: number;
+  readonly silenceMs: number;
+  readonly openMs: number;
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface NamedDifference extends Omit<Difference, "samples"> {
+  /** `before the fault`, `after the return`. */
+  readonly when: string;
+  readonly samples: readonly string[];
+}
+
+export interface PlacementRun {
+  readonly seed: number;
+  readonly sessions: number;
+  /** Share of link 1 in percent. */
+  readonly share: number;
+  readonly expected: number;
+  /** Sessions whose link in the kernel changed while they lived. */
+  readonly moved: number;
+  /** Tuples that the other node placed differently, or did not place. */
+  readonly unlike: number;
+}
+
+/** Figures of one run, verdict left out. Every part that a scenario does not have is null. */
+export interface Outcome {
+  readonly scenario: ScenarioName;
+  readonly seconds: number;
+  readonly live: LiveVerdict | null;
+  readonly asked: { readonly live: number; readonly background: number };
+  readonly udp: { readonly sent: number; readonly lost: number; readonly gapMs: number } | null;
+  readonly sessions: { readonly active: number; readonly standby: number } | null;
+  readonly differences: readonly NamedDifference[];
+  readonly takeover: Takeover | null;
+  readonly claimants: { readonly overlapMs: number; readonly frames: number } | null;
+  readonly machineStallMs: number;
+  readonly namespaces: Readonly<Record<string, number>>;
+  readonly faults: readonly { readonly at: number; readonly what: string }[];
+  readonly handovers: { readonly asked: number; readonly done: number } | null;
+  readonly placement: readonly PlacementRun[] | null;
+  /** What went wrong before or beside the figures, in words. */
+  readonly problems: readonly string[];
+}
+
+export interface Expectations {
+  /** Figures in milliseconds decide too. */
+  readonly figures: boolean;
+  /** Without root there is no real-time priority: wider bounds. */
+  readonly root: boolean;
+}
+
+export interface Verdict {
+  readonly ok: boolean;
+  readonly why: readonly string[];
+  /** A figure in milliseconds was judged although the machine itself had stood still. */
+  readonly void: boolean;
+  /** Only figures in milliseconds speak against it. */
+  readonly timingOnly: boolean;
+}
+
+/** Above this stall of the machine, a timing verdict is void. */
+const STALL_VOID_MS = 15;
+const GAP_MAX_MS: Readonly<Partial<Record<ScenarioName, number>>> = { crash: 100, power: 100, freeze: 60 };
+const GAP_MAX_WITHOUT_ROOT_MS = 250;
+const PLACEMENT_POINTS_MAX = 1.5;
+
+/** The "must hold" column of each scenario. */
+export function judge(outcome: Outcome, expectations: Expectations): Verdict {
+  const functional = [
+    ...outcome.problems,
+    ...judgeLiveSessions(outcome),
+    ...judgeEquality(outcome),
+    ...judgeHandovers(outcome),
+    ...judgePlacement(outcome),
+  ];
+  const claims = outcome.claimants?.overlapMs ?? 0;
+  if (claims > 0) functional.push(`both nodes claimed a segment at once for ${round(claims)} ms`);
+  const timing = expectations.figures ? judgeGap(outcome, expectations.root) : [];
+  const stalled = expectations.figures && outcome.machineStallMs > STALL_VOID_MS;
+  const why = [...functional, ...timing];
+  if (stalled && timing.length > 0)
+    why.push(`void: the machine itself stood still for ${round(outcome.machineStallMs)} ms`);
+  return {
+    ok: why.length === 0,
+    why,
+    void: stalled,
+    timingOnly: functional.length === 0 && timing.length > 0,
+  };
+}
+
+function judgeLiveSessions(outcome: Outcome): readonly string[] {
+  const { live, asked } = outcome;
+  if (live === null) return [];
+  const why: string[] = [];
+  if (live.opened < asked.live) why.push(`${asked.live - live.opened} live sessions could not be opened`);
+  if (live.survived < live.opened)
+    why.push(`${live.opened - live.survived} of ${live.opened} live sessions were lost`);
+  for (const [reason, count] of live.losses) why.push(`${count} x ${reason}`);
+  return why;
+}
+
+function judgeEquality(outcome: Outcome): readonly string[] {
+  const why: string[] = [];
+  for (const { when, missing, extra, wrong, samples } of outcome.differences) {
+    if (missing + extra + wrong === 0) continue;
+    why.push(
+      `${when} the kernels' tables differ: ${missing} missing, ${extra} extra, ${wrong} wrong`,
+      ...samples.slice(0, 3),
+    );
+  }
+  const { sessions, asked } = outcome;
+  if (sessions !== null && sessions.active < asked.live + asked.background)
+    why.push(`the active held ${sessions.active} of ${asked.live + asked.background} sessions`);
+  return why;
+}
+
+function judgeHandovers(outcome: Outcome): readonly string[] {
+  const { handovers, udp } = outcome;
+  if (handovers === null) return [];
+  const why: string[] = [];
+  if (handovers.done < handovers.asked)
+    why.push(`${handovers.done} of ${handovers.asked} handovers were done`);
+  if (udp !== null && udp.lost > 0) why.push(`${udp.lost} of ${udp.sent} pings were lost`);
+  return why;
+}
+
+function judgePlacement(outcome: Outcome): readonly string[] {
+  const why: string[] = [];
+  for (const { seed, share, expected, moved, unlike } of outcome.placement ?? []) {
+    if (Math.abs(share - expected) > PLACEMENT_POINTS_MAX)
+      why.push(`seed ${seed}: link 1 got ${share.toFixed(2)} % instead of ${expected} %`);
+    if (moved > 0) why.push(`seed ${seed}: ${moved} sessions changed their link`);
+    if (unlike > 0) why.push(`seed ${seed}: the other node placed ${unlike} tuples differently`);
+  }
+  return why;
+}
+
+function judgeGap(outcome: Outcome, root: boolean): readonly string[] {
+  const bound = GAP_MAX_MS[outcome.scenario];
+  if (bound === undefined || outcome.udp === null) return [];
+  const gapMaxMs = root ? bound : GAP_MAX_WITHOUT_ROOT_MS;
+  const { gapMs } = outcome.udp;
+  return gapMs <= gapMaxMs ? [] : [`the gap was ${round(gapMs)} ms, more than ${gapMaxMs}`];
+}
+
+/** The last difference taken, or the one that was not zero: a later equality does not undo it. */
+function worstDifference(outcome: Outcome): { missing: number; extra: number; wrong: number } | null {
+  const { differences } = outcome;
+  const worst =
+    differences.find(({ missing, extra, wrong }) => missing + extra + wrong > 0) ?? differences.at(-1);
+  return worst === undefined ? null : { missing: worst.missing, extra: worst.extra, wrong: worst.wrong };
+}
+
+/** The object that `--json` prints (lab.md). */
+export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unknown> {
+  const { live, udp, claimants } = outcome;
+  return {
+    scenario: outcome.scenario,
+    ok: verdict.ok,
+    why: verdict.why,
+    seconds: round(outcome.seconds),
+    live: live === null ? null : { opened: live.opened, survived: live.survived, stallMs: live.stallMs },
+    udp: udp === null ? null : { sent: udp.sent, lost: udp.lost, gapMs: round(udp.gapMs) },
+    sessions: outcome.sessions,
+    difference: worstDifference(outcome),
+    takeover: outcome.takeover,
+    claimants: claimants === null ? null : { overlapMs: round(claimants.overlapMs) },
+    machine: { stallMs: round(outcome.machineStallMs), void: verdict.void },
+    namespaces: outcome.namespaces,
+    faults: outcome.faults,
+    ...(outcome.handovers === null ? {} : { handovers: outcome.handovers }),
+    ...(outcome.placement === null ? {} : { placement: outcome.placement }),
+  };
+}

@@ -1,0 +1,103 @@
+// The scenarios: what happens to the pair, step by step. How it is judged stands in outcome.ts.
+
+import { nowMs } from "./clock.ts";
+import { boot, cutPower, freeze, killPorts } from "./faults.ts";
+import type { Outcome, ScenarioName } from "./outcome.ts";
+import { otherNode } from "./pair.ts";
+import {
+  arm,
+  collect,
+  fillStage,
+  handOver,
+  noteTakeover,
+  observe,
+  ScenarioFailure,
+  type Stage,
+  type StageOptions,
+  setStage,
+  since,
+  watchReturn,
+} from "./stage.ts";
+import type { World } from "./world.ts";
+
+const HANDOVERS = 20;
+const FREEZE_MS = 3000;
+
+/** What happens between "everything counts" and "everything was read". */
+const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, (stage: Stage) => Promise<void>>> = {
+  crash: async (stage) => {
+    const died = stage.active;
+    await killPorts(stage.world, died);
+    stage.options.progress(`${died} is dead to the world: its switch ports forward nothing`);
+    await observe(stage);
+    await noteTakeover(stage, died);
+  },
+  power: async (stage) => {
+    const died = stage.active;
+    await cutPower(stage.world, died);
+    stage.options.progress(`${died} has no power`);
+    await observe(stage);
+    await noteTakeover(stage, died);
+    await boot(stage.world, died);
+    await watchReturn(stage, "after the boot");
+  },
+  freeze: async (stage) => {
+    const died = stage.active;
+    await freeze(stage.world, died, FREEZE_MS);
+    stage.options.progress(`${died} stood still for ${FREEZE_MS / 1000} s and goes on`);
+    await observe(stage);
+    await noteTakeover(stage, died);
+    await watchReturn(stage, "after the freeze");
+  },
+  handover: async (stage) => {
+    const first = stage.active;
+    stage.handovers = { asked: HANDOVERS, done: 0 };
+    for (let round = 1; round <= HANDOVERS; round += 1) {
+      stage.active = await handOver(stage.world, stage.active);
+      stage.handovers.done = round;
+    }
+    stage.options.progress(`${stage.handovers.done} of ${HANDOVERS} handovers done`);
+    await observe(stage);
+    await noteTakeover(stage, otherNode(stage.active));
+    if (stage.active !== first && HANDOVERS % 2 === 0)
+      stage.problems.push("after an even number of handovers the other node is active");
+  },
+};
+
+/** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
+export async function play(world: World, options: StageOptions): Promise<Outcome> {
+  let stage: Stage | null = null;
+  try {
+    stage = await setStage(world, options);
+    await fillStage(stage);
+    await arm(stage);
+    await ACTS[options.scenario as keyof typeof ACTS](stage);
+    return await collect(stage);
+  } catch (error) {
+    if (!(error instanceof ScenarioFailure)) throw error;
+    return failed(world, options, stage, error.message);
+  } finally {
+    stage?.load.stop();
+    await stage?.meter.stop();
+  }
+}
+
+function failed(world: World, options: StageOptions, stage: Stage | null, problem: string): Outcome {
+  return {
+    scenario: options.scenario,
+    seconds: since(world, nowMs()),
+    live: null,
+    asked: { live: options.live, background: options.background },
+    udp: null,
+    sessions: stage?.sessions ?? null,
+    differences: stage?.differences ?? [],
+    takeover: stage?.takeover ?? null,
+    claimants: null,
+    machineStallMs: 0,
+    namespaces: Object.fromEntries(world.pids),
+    faults: world.faults.map(({ atMs, what }) => ({ at: since(world, atMs), what })),
+    handovers: stage?.handovers ?? null,
+    placement: null,
+    problems: [...(stage?.problems ?? []), problem],
+  };
+}

@@ -1,0 +1,238 @@
+// The stage that every scenario plays on: a world with a running pair, traffic through it, and the oracles armed; and
+// what is collected afterwards. The scenarios say only what happens in between.
+
+import { type ClaimRun, judgeClaims } from "./claimants.ts";
+import { nowMs, sleep, until } from "./clock.ts";
+import { isEqual } from "./conntrackText.ts";
+import { type Load, type PingReport, startLoad } from "./load.ts";
+import { compareNodes } from "./oracles.ts";
+import type { NamedDifference, Outcome, ScenarioName, Takeover } from "./outcome.ts";
+import { type NodeName, otherNode } from "./pair.ts";
+import { type StallMeter, startStallMeter } from "./stallMeter.ts";
+import { judgeLive, type LiveSession, type LiveVerdict, lossOf } from "./traffic/survival.ts";
+import type { World } from "./world.ts";
+
+export interface StageOptions {
+  readonly scenario: ScenarioName;
+  readonly live: number;
+  readonly background: number;
+  readonly v6: boolean;
+  readonly pingIntervalMs: number;
+  /** Says what is being done, for who waits. */
+  readonly progress: (text: string) => void;
+}
+
+/** The pair did not come to where a scenario starts or ends. */
+export class ScenarioFailure extends Error {}
+
+export interface Stage {
+  readonly options: StageOptions;
+  readonly world: World;
+  readonly load: Load;
+  readonly meter: StallMeter;
+  active: NodeName;
+  readonly differences: NamedDifference[];
+  readonly problems: string[];
+  sessions: { active: number; standby: number } | null;
+  takeover: Takeover | null;
+  markedMs: number;
+  endedMs: number;
+  live: readonly LiveSession[];
+  pings: PingReport | null;
+  handovers: { asked: number; done: number } | null;
+}
+
+const READY_TIMEOUT_MS = 60_000;
+/** Longest wait for a handover to be over and the next to be possible. */
+const HANDOVER_TIMEOUT_MS = 15_000;
+/** A table of 200,000 takes seconds to be read alone. */
+const equalTimeoutMs = (background: number): number => 30_000 + background / 5;
+/** Live sessions must be seen to move for a second, twice over. */
+const OBSERVE_MS = 3000;
+
+/** Starts the pair in `world` and all traffic; returns with everything equal, measured and marked. */
+export async function setStage(world: World, options: StageOptions): Promise<Stage> {
+  const { progress } = options;
+  progress("starting both nodes");
+  world.pair.start("a");
+  world.pair.start("b");
+  const load = await startLoad(world, options.v6 ? [4, 6] : [4]);
+  const stage: Stage = {
+    options,
+    world,
+    load,
+    meter: startStallMeter(),
+    active: "a",
+    differences: [],
+    problems: [],
+    sessions: null,
+    takeover: null,
+    markedMs: nowMs(),
+    endedMs: 0,
+    live: [],
+    pings: null,
+    handovers: null,
+  };
+  stage.active = await becomeReady(world, "at the start", progress);
+  progress(`${stage.active} is active, ${otherNode(stage.active)} is its standby`);
+  return stage;
+}
+
+/** Live sessions, background, pings, a talkative standby; then both kernels' tables must be equal. */
+export async function fillStage(stage: Stage): Promise<void> {
+  const { load, options } = stage;
+  const live = await load.openLive(options.live);
+  options.progress(`${live.opened} live sessions open`);
+  stage.problems.push(...live.failures.map((failure) => `a live session did not open: ${failure}`));
+  if (options.background > 0) {
+    const done = await load.openBackground(options.background);
+    options.progress(
+      `${done.udp + done.tcp + done.icmp} background sessions in ${done.seconds.toFixed(1)} s (${done.udp} UDP, ${done.tcp} TCP, ${done.icmp} ICMP)`,
+    );
+  }
+  await load.startChatter(otherNode(stage.active));
+  const flows = await load.startPings(options.pingIntervalMs, stage.active);
+  options.progress(`pinging every ${options.pingIntervalMs} ms, ${flows} ${flows === 1 ? "flow" : "flows"}`);
+  await becomeEqual(stage, "before the fault");
+}
+
+/** Waits until one node is active and the other holds everything; returns the active one. */
+export async function becomeReady(
+  world: World,
+  when: string,
+  progress: (text: string) => void,
+): Promise<NodeName> {
+  const roles = await world.pair.waitReady(READY_TIMEOUT_MS);
+  if (roles.ready && roles.active !== null) return roles.active;
+  for (const node of world.topology.nodes) progress(`log of ${node.name}:\n${world.pair.logTail(node.name)}`);
+  const within = `within ${READY_TIMEOUT_MS / 1000} s`;
+  throw new ScenarioFailure(`${when} the pair was not ready ${within}: ${roles.reasons.join("; ")}`);
+}
+
+/** `understudy handover` on the active node; returns the new active once the pair is ready for the next. */
+export async function handOver(world: World, from: NodeName): Promise<NodeName> {
+  world.note(`handover from ${from}`);
+  const result = await world.pair.command(from, ["handover"]);
+  if (result.code !== 0)
+    throw new ScenarioFailure(
+      `\`understudy handover\` on ${from} ended with ${result.code}: ${(result.stderr || result.stdout).trim()}`,
+    );
+  const to = otherNode(from);
+  let reasons: readonly string[] = [];
+  const over = await until(HANDOVER_TIMEOUT_MS, 50, async () => {
+    const roles = await world.pair.roles();
+    ({ reasons } = roles);
+    return roles.active === to && roles.ready ? true : null;
+  });
+  if (over !== null) return to;
+  throw new ScenarioFailure(
+    `after the handover from ${from} the pair was not ready within ${HANDOVER_TIMEOUT_MS / 1000} s: ${reasons.join("; ")}`,
+  );
+}
+
+/** Compares both kernels' tables, waiting for equality within a bound; notes what it found. */
+export async function becomeEqual(stage: Stage, when: string): Promise<void> {
+  const { pids } = stage.world;
+  const { background, progress } = stage.options;
+  const compared = await compareNodes(
+    pids.get(stage.active)!,
+    pids.get(otherNode(stage.active))!,
+    equalTimeoutMs(background),
+  );
+  const { difference } = compared;
+  stage.sessions = { active: compared.active, standby: compared.standby };
+  stage.differences.push({ when, ...difference });
+  progress(
+    isEqual(difference)
+      ? `${when} both kernels hold the same ${compared.active} sessions (${(compared.waitedMs / 1000).toFixed(1)} s)`
+      : `${when} the kernels differ: ${difference.missing} missing, ${difference.extra} extra, ${difference.wrong} wrong`,
+  );
+}
+
+/** From here on everything counts. */
+export async function arm(stage: Stage): Promise<void> {
+  await stage.load.startCapture();
+  stage.markedMs = await stage.load.mark();
+  // Some ordinary time first, and a phase that is no multiple of any timer.
+  await sleep(400 + Math.random() * 100);
+}
+
+/** Lets the sessions show that they live, then reads what everybody saw. */
+export async function observe(stage: Stage): Promise<void> {
+  await sleep(OBSERVE_MS);
+  stage.live = await stage.load.liveSessions();
+  stage.endedMs = nowMs();
+  stage.pings = await stage.load.stopPings();
+}
+
+/** The new active's own account of the last takeover. */
+export async function noteTakeover(stage: Stage, from: NodeName): Promise<void> {
+  const to = otherNode(from);
+  const heart = (await stage.world.pair.view(to))?.heart;
+  const report = heart?.lastTakeover;
+  if (heart?.role !== "active") stage.problems.push(`${to} did not take over`);
+  if (report === null || report === undefined) return;
+  const { term, silenceMs, openMs } = report;
+  stage.takeover = { term, silenceMs, openMs, from, to };
+}
+
+/** The second half of a scenario in which the dead come back: nobody may notice that either. */
+export async function watchReturn(stage: Stage, when: string): Promise<void> {
+  const { load } = stage;
+  await load.resumePings();
+  await load.mark();
+  stage.active = await becomeReady(stage.world, when, stage.options.progress);
+  stage.options.progress(`${when} ${otherNode(stage.active)} is standby again`);
+  await becomeEqual(stage, when);
+  await sleep(1500);
+  const later = await load.liveSessions();
+  const pings = await load.stopPings();
+  const lost = later.filter(
+    (session, index) => lossOf(session) !== null && lossOf(stage.live[index]!) === null,
+  );
+  if (lost.length > 0)
+    stage.problems.push(`${when} ${lost.length} live sessions were lost: ${lossOf(lost[0]!)}`);
+  const gapMs = Math.max(0, ...pings.flows.map((flow) => flow.gapMs));
+  stage.options.progress(`the return cost at most ${gapMs.toFixed(1)} ms`);
+}
+
+/** Ends the traffic and makes figures of everything. */
+export async function collect(stage: Stage): Promise<Outcome> {
+  const { world, load, options } = stage;
+  const { runs, frames } = await load.stopCapture();
+  const machineStallMs = stage.meter.longest(stage.markedMs, stage.endedMs);
+  const claims = judgeClaims(runs as ClaimRun[], world.dead);
+  for (const overlap of claims.overlaps.slice(0, 3))
+    options.progress(
+      `both nodes claimed ${overlap.segment} for ${overlap.forMs.toFixed(1)} ms, ${since(world, overlap.atMs)} s after the start`,
+    );
+  if (frames === 0) stage.problems.push("the capture saw no frame of a virtual MAC");
+  const live: LiveVerdict = judgeLive(stage.live);
+  const flows = stage.pings?.flows ?? [];
+  return {
+    scenario: options.scenario,
+    seconds: since(world, nowMs()),
+    live,
+    asked: { live: options.live, background: options.background },
+    udp: {
+      sent: sum(flows.map((flow) => flow.sent)),
+      lost: sum(flows.map((flow) => flow.lost)),
+      gapMs: Math.max(0, ...flows.map((flow) => flow.gapMs)),
+    },
+    sessions: stage.sessions,
+    differences: stage.differences,
+    takeover: stage.takeover,
+    claimants: { overlapMs: claims.overlapMs, frames },
+    machineStallMs,
+    namespaces: Object.fromEntries(world.pids),
+    faults: world.faults.map(({ atMs, what }) => ({ at: since(world, atMs), what })),
+    handovers: stage.handovers,
+    placement: null,
+    problems: stage.problems,
+  };
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Seconds since the world was begun, to the millisecond. */
+export const since = (world: World, atMs: number): number => Math.round(atMs - world.startedMs) / 1000;
