@@ -299,6 +299,7 @@ describe("check FILE", () => {
     assert.deepEqual(checkFile(pair), { file: pair, kind: "pair", errors: [] });
     assert.deepEqual(checkFile(node), { file: node, kind: "node", errors: [] });
     assert.deepEqual(checkFile(`/dev/fd/${openSync(pair, "r")}`).errors, [], "read once, as a pipe must be");
+    assert.equal(checkFile(files("other: 1\n").pair).kind, "pair");
     assert.equal(checkFile(files("version: 1\npair: x\nnode: a\nlinks: []\n").pair).kind, "pair");
     assert.equal(
       checkFile(files(FULL_PAIR, "node: c\nkye: x\ninterfaces: {}\npair: pair.yaml\n").node).kind,
