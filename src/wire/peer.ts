@@ -1,5 +1,5 @@
 // What two nodes say to each other on port 1148: the messages of the log's connection (TCP, inside TLS) and
-// the body of a heartbeat (UDP, inside a sealed datagram), each one table (docs/protocol.md §4 to §6). A
+// the body of a heartbeat (UDP, inside a sealed datagram), each one table (docs/protocol.md §4, §5). A
 // message's layout never changes: another layout is another number, used once both sides have said in `hello`
 // that they know it. Numbers are retired, never reused. Session records travel as opaque bytes here: their
 // layout and checks are in session.ts. Pure.
@@ -45,7 +45,7 @@ const gate = oneOf({ shut: 0, open: 1, drain: 2 });
 /** A place in the log. Sequence numbers start at 1 with each term; (0, 0) is before everything. */
 const position = struct({ term: u48, sequence: u48 });
 
-/** A snapshot's generation, 1..3: bits 28-29 of the mark (replication §2). */
+/** The standby's number for its subscription, 1..3 in turn: tells the answers to it from those to earlier ones. */
 const generation: Field<number> = {
   ...u8,
   type: "u8: 1, 2 or 3",
@@ -129,9 +129,9 @@ const messages = {
   roleChanged: { type: 5, body: struct({ role, term: u48 }) },
   /** Standby to active: send everything as of now, then every change. `term` is the active's as the standby knows it. */
   subscribe: { type: 16, body: struct({ term: u48, generation }) },
-  /** Everything up to `position` is in the snapshot or in changes that follow. */
+  /** All records after `position`, snapshot and changes together, are the whole truth; what came before is not. */
   snapshotBegin: { type: 17, body: struct({ position, generation }) },
-  /** `count` records were sent as snapshot in this generation. */
+  /** The snapshot is complete, with `count` records. Takes a position of its own: acknowledged means swept. */
   snapshotEnd: { type: 18, body: struct({ position, generation, count: u48 }) },
   sessions: {
     type: 19,

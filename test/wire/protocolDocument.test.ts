@@ -1,0 +1,76 @@
+// docs/protocol.md says what the code does: its layout tables are made of the codec's, its examples are the golden
+// files. Run once with GOLDEN=write to bring the document up to date, and judge the difference.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { bytesToHex, type Field } from "../../src/wire/codec.ts";
+import { head, proof } from "../../src/wire/datagram.ts";
+import { heartbeat, messageTables, RESERVED_TYPES } from "../../src/wire/peer.ts";
+import { golden } from "../golden/golden.ts";
+
+const file = fileURLToPath(new URL("../../docs/protocol.md", import.meta.url));
+
+/** The rows of a table, nested ones in place: name, bytes, type. */
+function* rowsOf(
+  name: string,
+  field: Field<unknown>,
+): Generator<{ name: string; bytes: string; type: string }> {
+  const bytes = field.minBytes === field.maxBytes ? `${field.minBytes}` : "";
+  if (field.type !== "table") yield { name, bytes, type: field.type };
+  for (const [inner, each] of field.fields ?? []) {
+    const within = inner === "each" ? `${name}[]` : name === "" ? inner : `${name}.${inner}`;
+    yield* rowsOf(within, each);
+  }
+}
+
+function layout(table: Field<unknown>): string {
+  const lines = ["| offset | bytes | field | type |", "| --- | --- | --- | --- |"];
+  let offset: number | null = 0;
+  for (const { name, bytes, type } of rowsOf("", table)) {
+    lines.push(`| ${offset ?? ""} | ${bytes} | ${name} | ${type} |`);
+    offset = offset === null || bytes === "" ? null : offset + Number(bytes);
+  }
+  return lines.join("\n");
+}
+
+function example(name: string): string {
+  const lines = bytesToHex(golden(name)).match(/.{1,64}/g) ?? [];
+  return ["```hex", ...lines.map((line) => line.replace(/(.{8})(?=.)/g, "$1 ")), "```"].join("\n");
+}
+
+const tables = new Map<string, Field<unknown>>([
+  ["head", head],
+  ["proof", proof],
+  ["heartbeat", heartbeat],
+  ...[...messageTables].map(([kind, { body }]) => [kind, body] as const),
+]);
+const block = /<!-- (table|golden): (\S+) -->\n[^]*?<!-- end -->/g;
+
+function upToDate(document: string): string {
+  return document.replace(block, (_, what: string, name: string) => {
+    const table = tables.get(name);
+    assert.ok(what === "golden" || table, `a table named ${name}`);
+    const content = what === "golden" || table === undefined ? example(name) : layout(table);
+    return `<!-- ${what}: ${name} -->\n${content}\n<!-- end -->`;
+  });
+}
+
+test("layout tables and examples are those of the code", () => {
+  const document = readFileSync(file, "utf8");
+  if (process.env.GOLDEN === "write") writeFileSync(file, upToDate(document));
+  assert.equal(readFileSync(file, "utf8"), upToDate(document));
+});
+
+test("every message is described: its number, its table, an example", () => {
+  const document = readFileSync(file, "utf8");
+  for (const [kind, { type }] of messageTables) {
+    assert.ok(document.includes(`\n| ${type} | ${kind} | `), `the row of ${kind}`);
+    assert.ok(document.includes(`<!-- table: ${kind} -->`), `the table of ${kind}`);
+    assert.ok(document.includes(`<!-- golden: message-${kind} -->`), `the example of ${kind}`);
+  }
+  for (const [first, last] of Object.values(RESERVED_TYPES)) {
+    assert.ok(document.includes(`\n| ${first}-${last} | | | kept for `), `the row of ${first}-${last}`);
+  }
+});
