@@ -1,0 +1,41 @@
+// docs/operations.md says what the program does: every exit code with its name, every command, every alarm.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { ExitCode } from "../../src/base/errors.ts";
+import { ELECTION_ALARMS } from "../../src/core/election/alarms.ts";
+import { cli } from "./harness.ts";
+
+const text = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+
+/** Rows of the table in section `number`, cells trimmed and without backquotes. */
+function rowsOf(number: number): string[][] {
+  const section = text.split(/^## /m).find((part) => part.startsWith(`${number}. `)) ?? "";
+  return section
+    .split("\n")
+    .filter((line) => line.startsWith("| "))
+    .slice(2)
+    .map((line) => line.split(" | ").map((cell) => cell.replaceAll(/^\| | \|$|`/g, "").trim()));
+}
+
+test("every exit code, and no other", () => {
+  assert.deepEqual(
+    rowsOf(6).map(([code, name]) => [name, Number(code)]),
+    Object.entries(ExitCode),
+  );
+});
+
+test("every alarm with its severity, and no other", () => {
+  assert.deepEqual(
+    rowsOf(4).map(([code, severity]) => [code, severity]),
+    Object.entries(ELECTION_ALARMS).map(([code, { severity }]) => [code, severity]),
+  );
+});
+
+test("every command, and no other", async () => {
+  const { out } = await cli("--help");
+  const offered = [...out.matchAll(/^ {2}([a-z]+) (?:\[| {2})/gm)].map(([, name]) => name!);
+  const told = rowsOf(2).map(([command]) => command!.split(" ")[1]!);
+  assert.deepEqual(new Set(told), new Set(offered.filter((name) => name !== "help")));
+});
