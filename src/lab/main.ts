@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { ExitCode } from "../base/errors.ts";
 import { nowMs } from "./clock.ts";
-import { type LabOptions, readOptions } from "./options.ts";
+import { type LabContext, type LabOptions, readOptions } from "./options.ts";
 import {
   judge,
   type Outcome,
@@ -39,13 +39,6 @@ const PING_MS = 2;
 const PLACEMENT_SEEDS = [1, 20_260, 4_000_000_007];
 /** A void run is repeated, at most this often. */
 const REPEATS_MAX = 2;
-
-export interface LabContext {
-  readonly options: LabOptions;
-  /** Not root in the machine's eyes: inside a user namespace. */
-  readonly userNamespace: boolean;
-  readonly progress: (text: string) => void;
-}
 
 /** Runs `understudy lab ARGS`; resolves to its exit code (base/errors.ts). */
 export async function labMain(args: readonly string[]): Promise<number> {

@@ -21,6 +21,14 @@ export interface LabOptions {
   readonly lab: string | null;
 }
 
+/** What every command of the laboratory is given. */
+export interface LabContext {
+  readonly options: LabOptions;
+  /** Not root in the machine's eyes: inside a user namespace. */
+  readonly userNamespace: boolean;
+  readonly progress: (text: string) => void;
+}
+
 export const LIVE_DEFAULT = 200;
 export const BACKGROUND_DEFAULT = 20_000;
 const LIVE_MAX = 5000;

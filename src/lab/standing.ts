@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
 import { boot, crashProcess, cutPower, freeze, killPorts, revivePorts } from "./faults.ts";
 import { startLoad } from "./load.ts";
-import type { LabContext } from "./main.ts";
+import type { LabContext } from "./options.ts";
 import { createPair, NODES, type NodeName, otherNode } from "./pair.ts";
 import { findProgram } from "./requirements.ts";
 import { becomeReady, handOver } from "./stage.ts";

@@ -1,0 +1,71 @@
+// The laboratory itself, tried out on a plain router: what it says about that is known beforehand. Traffic must pass
+// untouched, a dead port must cost exactly the sessions behind it, and nothing may be left behind.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { after, before, suite, test } from "node:test";
+import { killPorts } from "../../src/lab/faults.ts";
+import { type Load, startLoad } from "../../src/lab/load.ts";
+import { readTable } from "../../src/lab/oracles.ts";
+import { dressPlainRouter } from "../../src/lab/plainRouter.ts";
+import { mayMakeNamespaces, missingPrograms } from "../../src/lab/requirements.ts";
+import { judgeLive } from "../../src/lab/traffic/survival.ts";
+import { buildWorld, labEnvironment, type World } from "../../src/lab/world.ts";
+import { processesOf } from "../../src/lab/worldState.ts";
+
+process.env.PATH = labEnvironment("").PATH;
+const missing = missingPrograms(process.env.PATH ?? "").map(({ what }) => what);
+const possible = missing.length === 0 && (await mayMakeNamespaces());
+const skip = possible ? false : `needs network namespaces (root): ${missing.join("; ")}`;
+
+suite("the laboratory with a plain router", { skip }, () => {
+  let world: World;
+  let load: Load;
+  before(async () => {
+    world = await buildWorld({ hosts: 4, standing: false, userNamespace: false });
+    await dressPlainRouter(world.topology, world.pids);
+    load = await startLoad(world, [4, 6]);
+  });
+  after(async () => {
+    load.stop();
+    await world.close();
+  });
+
+  test("live sessions of both kinds and families, and background, pass and are in the kernel's table", async () => {
+    assert.deepEqual((await load.openLive(40)).failures, []);
+    const { udp, tcp, icmp } = await load.openBackground(1000);
+    assert.deepEqual({ udp, tcp, icmp }, { udp: 890, tcp: 100, icmp: 10 });
+    const table = await readTable(world.pids.get("a")!);
+    assert.equal(table.size, 1040);
+    const counts = (word: string): number => [...table.keys()].filter((key) => key.includes(word)).length;
+    assert.deepEqual([counts("icmp"), counts("tcp"), counts("ipv6 tcp")], [10, 140, 20 + 48]);
+  });
+
+  test("a router that stops forwarding loses every live session, and every ping from then on", async () => {
+    assert.equal(await load.startPings(2, "a"), 2);
+    await load.mark();
+    await moved(1200);
+    assert.equal(judgeLive(await load.liveSessions()).survived, 40);
+    await load.mark();
+    await killPorts(world, "a");
+    await moved(700);
+    const verdict = judgeLive(await load.liveSessions());
+    assert.deepEqual([verdict.opened, verdict.survived], [40, 0]);
+    for (const { sent, lost, gapMs } of (await load.stopPings()).flows) {
+      assert.ok(lost > sent * 0.9, `${lost} of ${sent} lost`);
+      assert.ok(gapMs > 600, `${gapMs} ms`);
+    }
+  });
+
+  test("leaves nothing behind", async () => {
+    load.stop();
+    await world.close();
+    assert.deepEqual(processesOf(world.directory), []);
+    assert.ok(!existsSync(world.directory));
+  });
+});
+
+/** Traffic needs real time to move: this is what is measured here, not a wait for something. */
+function moved(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { judge, type Outcome, resultOf } from "../../src/lab/outcome.ts";
+import { reportOf } from "../../src/lab/report.ts";
+
+const equal = { missing: 0, extra: 0, wrong: 0, samples: [] };
+const good: Outcome = {
+  scenario: "crash",
+  seconds: 12.34,
+  live: { opened: 200, survived: 200, stallMs: { p50: 55, p99: 90, max: 95 }, losses: new Map() },
+  asked: { live: 200, background: 20_000 },
+  udp: { sent: 1700, lost: 24, gapMs: 54.321 },
+  sessions: { active: 20_204, standby: 20_204 },
+  differences: [{ when: "before the fault", ...equal }],
+  takeover: { term: 3, silenceMs: 50, openMs: 0.2, from: "a", to: "b" },
+  claimants: { overlapMs: 0, frames: 40_000 },
+  machineStallMs: 3,
+  namespaces: { a: 1, b: 2 },
+  faults: [{ at: 8.5, what: "4 switch ports of a stop forwarding" }],
+  handovers: null,
+  placement: null,
+  problems: [],
+};
+const full = { figures: true, root: true };
+
+suite("outcome", () => {
+  test("all held", () => {
+    assert.deepEqual(judge(good, full), { ok: true, why: [], void: false, timingOnly: false });
+  });
+
+  for (const [name, change, why] of [
+    [
+      "a lost session",
+      { live: { ...good.live!, survived: 199, losses: new Map([["echo: ECONNRESET", 1]]) } },
+      /1 of 200 live sessions were lost/,
+    ],
+    [
+      "a session that never opened",
+      { live: { ...good.live!, opened: 199, survived: 199 } },
+      /could not be opened/,
+    ],
+    ["a missing entry", { differences: [{ when: "before the fault", ...equal, missing: 1 }] }, /1 missing/],
+    ["a table that never held them", { sessions: { active: 150, standby: 150 } }, /held 150 of 20200/],
+    ["two claimants", { claimants: { overlapMs: 0.1, frames: 9 } }, /claimed a segment at once/],
+    ["a problem beside", { problems: ["b did not take over"] }, /did not take over/],
+    [
+      "a handover that was not done",
+      { scenario: "handover", handovers: { asked: 20, done: 19 } },
+      /19 of 20/,
+    ],
+    [
+      "a ping lost in a handover",
+      { scenario: "handover", handovers: { asked: 20, done: 20 } },
+      /24 of 1700 pings/,
+    ],
+  ] as const)
+    test(`${name} is no timing verdict: it decides in every size, void or not`, () => {
+      const outcome = { ...good, machineStallMs: 90, ...change } as Outcome;
+      const verdict = judge(outcome, { figures: false, root: false });
+      assert.equal(verdict.ok, false);
+      assert.match(verdict.why.join("\n"), why);
+      assert.equal(judge(outcome, full).timingOnly, false);
+    });
+
+  test("the gap decides in full size only, by the scenario's bound, wider without root", () => {
+    const gap = (gapMs: number, scenario: Outcome["scenario"], figures: boolean, root: boolean): boolean =>
+      judge({ ...good, scenario, udp: { sent: 1, lost: 0, gapMs } }, { figures, root }).ok;
+    assert.deepEqual([gap(100, "crash", true, true), gap(100.1, "crash", true, true)], [true, false]);
+    assert.deepEqual([gap(60, "freeze", true, true), gap(61, "freeze", true, true)], [true, false]);
+    assert.deepEqual([gap(250, "freeze", true, false), gap(251, "crash", true, false)], [true, false]);
+    assert.equal(gap(900, "crash", false, true), true);
+  });
+
+  test("a gap on a machine that stood still is void, a good one is not", () => {
+    const bad = { ...good, machineStallMs: 16, udp: { sent: 1, lost: 0, gapMs: 130 } };
+    const verdict = judge(bad, full);
+    assert.deepEqual([verdict.ok, verdict.void, verdict.timingOnly], [false, true, true]);
+    assert.match(verdict.why.at(-1)!, /^void/);
+    assert.deepEqual(
+      [judge({ ...good, machineStallMs: 16 }, full).ok, judge(good, full).void],
+      [true, false],
+    );
+  });
+
+  test("placement: within a point and a half, nobody moves, both alike", () => {
+    const placement = { seed: 1, sessions: 20_000, share: 75.4, expected: 75, moved: 0, unlike: 0 };
+    const verdict = (change: object): boolean =>
+      judge(
+        {
+          ...good,
+          scenario: "placement",
+          live: null,
+          sessions: null,
+          placement: [{ ...placement, ...change }],
+        },
+        full,
+      ).ok;
+    assert.deepEqual(
+      [verdict({}), verdict({ share: 76.6 }), verdict({ moved: 1 }), verdict({ unlike: 1 })],
+      [true, false, false, false],
+    );
+  });
+
+  test("the JSON object has the shape that others rely on", () => {
+    assert.deepEqual(JSON.parse(JSON.stringify(resultOf(good, judge(good, full)))), {
+      scenario: "crash",
+      ok: true,
+      why: [],
+      seconds: 12.3,
+      live: { opened: 200, survived: 200, stallMs: { p50: 55, p99: 90, max: 95 } },
+      udp: { sent: 1700, lost: 24, gapMs: 54.3 },
+      sessions: { active: 20_204, standby: 20_204 },
+      difference: { missing: 0, extra: 0, wrong: 0 },
+      takeover: { term: 3, silenceMs: 50, openMs: 0.2, from: "a", to: "b" },
+      claimants: { overlapMs: 0 },
+      machine: { stallMs: 3, void: false },
+      namespaces: { a: 1, b: 2 },
+      faults: [{ at: 8.5, what: "4 switch ports of a stop forwarding" }],
+    });
+  });
+
+  test("a later equality does not undo a difference", () => {
+    const differences = [
+      { when: "before the fault", ...equal, missing: 3 },
+      { when: "after the boot", ...equal },
+    ];
+    const outcome = { ...good, differences };
+    assert.deepEqual(resultOf(outcome, judge(outcome, full)).difference, { missing: 3, extra: 0, wrong: 0 });
+  });
+
+  test("the report says what ran, what died, what survived, the gap, and what next", () => {
+    const text = reportOf(good, judge(good, full), { hosts: 20, v6: false, root: true });
+    for (const part of [
+      "It held.",
+      "20 hosts",
+      "200 live sessions",
+      "no difference",
+      "Every cable of the active node went dead",
+      "b heard nothing of a for 50 ms",
+      "200 of 200",
+      "54.3 ms",
+      "What to try next",
+    ])
+      assert.ok(text.includes(part), part);
+    const bad = { ...good, problems: ["b did not take over"] };
+    assert.match(
+      reportOf(bad, judge(bad, full), { hosts: 20, v6: false, root: true }),
+      /What did not hold\n {2}b did not/,
+    );
+  });
+});
