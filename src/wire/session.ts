@@ -28,6 +28,7 @@ import {
   REPLY_SOURCE,
   replyShape,
   SessionFields,
+  sameBytes,
 } from "./sessionFields.ts";
 
 /** What a record asks for. Numbers are those of the wire; retired ones are never used again. */
@@ -452,6 +453,14 @@ export function forEachRecord(bytes: Uint8Array, visit: (offset: number, end: nu
 /** The operation of the valid record at `offset`. */
 export function recordOperation(bytes: Uint8Array, offset: number): SessionOperation {
   return (bytes[offset]! & HEAD_OPERATION) as SessionOperation;
+}
+
+/** True where the valid records at `left` and `right` are about the same session. */
+export function sameKey(bytes: Uint8Array, left: number, right: number): boolean {
+  const key = HEAD_IPV6 | HEAD_ZONE;
+  if ((bytes[left]! & key) !== (bytes[right]! & key)) return false;
+  const size = keyEnd(bytes[left]!, left) - left - KEY_AT;
+  return sameBytes(bytes, left + KEY_AT, bytes, right + KEY_AT, size);
 }
 
 /**

@@ -174,6 +174,23 @@ describe("the session writer", inNamespace, () => {
     const many = Array.from({ length: 1000 }, (_, index) => ({ port: index + 1, translated: index + 2000 }));
     assert.deepEqual(apply(...many), { ...NOTHING, created: 1000 });
     assert.deepEqual(apply(...many), { ...NOTHING, updated: 1000 });
+    // The order holds where the writer looks before it writes, too.
+    const [first, second] = [
+      { port: 1, translated: 2000 },
+      { port: 2, translated: 2001 },
+    ];
+    apply(...many.slice(0, 500));
+    assert.deepEqual(
+      apply(
+        { port: 1, operation: "delete" },
+        first,
+        second,
+        { port: 2, operation: "delete" },
+        ...many.slice(2, 40),
+      ),
+      { ...NOTHING, created: 1, updated: 39, deleted: 2 },
+    );
+    assert.deepEqual(apply(second), { ...NOTHING, created: 1 });
     // Every port shifted by one: each clashes with its neighbour.
     const shifted = many.map(({ port, translated }) => ({ port, translated: translated + 1 }));
     const result = apply(...shifted);
