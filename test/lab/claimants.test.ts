@@ -1,3 +1,5 @@
+// Who claimed a segment, and when two did: judged from runs of frames as a capture writes them down.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";

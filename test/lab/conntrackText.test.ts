@@ -1,3 +1,5 @@
+// The oracle's reading of `conntrack -L` and its comparison, on lines as the program prints them.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { compareTables, isEqual, linkOf, type Table, takeLine } from "../../src/lab/conntrackText.ts";

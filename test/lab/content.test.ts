@@ -1,3 +1,5 @@
+// What live sessions say, and that whatever happens to a byte on its way is seen.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";

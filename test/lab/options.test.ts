@@ -1,3 +1,5 @@
+// The command line of the laboratory: defaults, sizes, refusals.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { CommanderError } from "commander";

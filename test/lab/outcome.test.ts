@@ -1,3 +1,5 @@
+// Verdicts: the "must hold" column of every scenario, what voids a figure, and the JSON that others rely on.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { judge, type Outcome, resultOf } from "../../src/lab/outcome.ts";

@@ -1,3 +1,5 @@
+// The laboratory's pair: its files are accepted by the program itself, its roles are read from what nodes say.
+
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,5 @@
+// What survival of a live session means, at its bounds.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,5 @@
+// The laboratory's network as text for `ip`.
+
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { describeTopology, insideBatch, namespaceNames, switchBatch } from "../../src/lab/topology.ts";
