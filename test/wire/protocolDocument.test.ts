@@ -46,7 +46,7 @@ const tables = new Map<string, Field<unknown>>([
   ["heartbeat", heartbeat],
   ...[...messageTables].map(([kind, { body }]) => [kind, body] as const),
 ]);
-const block = /<!-- (table|golden): (\S+) -->\n[^]*?<!-- end -->/g;
+const block = /<!-- (table|golden): (\S+) -->\n[\s\S]*?<!-- end -->/g;
 
 function upToDate(document: string): string {
   return document.replace(block, (_, what: string, name: string) => {
