@@ -2,8 +2,15 @@
 // links, so that a new active finds STALE entries instead of asking and waiting (947-1,018 ms without). Devices
 // have each node's own names; on the wire a neighbour belongs to a service: 0 the LAN, 1..250 a link.
 
+import { formatAddress, formatMac, parseAddress, parseMac } from "../base/addresses.ts";
 import { NEIGHBOURS_MAX, NEIGHBOURS_PER_MESSAGE_MAX } from "../base/limits.ts";
-import type { Config } from "../core/config.ts";
+import { type Config, servicesOf } from "../core/config.ts";
+import {
+  installNeighbours,
+  listNeighbours,
+  openNeighbourMonitor,
+  removeNeighbours,
+} from "../kernel/neighbours.ts";
 import type { MessageOf, Neighbour } from "../wire/peer.ts";
 
 type NeighboursMessage = MessageOf<"neighbours">;
@@ -35,6 +42,63 @@ export function messagesOf(neighbours: readonly Neighbour[], full: boolean): rea
   return messages;
 }
 
-export function openNeighbourLog(_config: Config, _log: (line: string) => void): NeighbourLog {
-  return { fds: [], full: () => [], changes: () => [], install: () => 0, close: () => {} };
+/** Opens the monitor, in the network namespace of the calling thread. Throws KernelError. */
+export function openNeighbourLog(config: Config): NeighbourLog {
+  const services = new Map(servicesOf(config).map((service) => [service.device, service.id]));
+  const devices = new Map([...services].map(([device, id]) => [id, device]));
+  const names = [...services.keys()];
+  const monitor = openNeighbourMonitor(names);
+  /** What the peer was told: the kernel speaks of every change of state, the peer wants those of MACs. */
+  const told = new Map<string, string>();
+
+  const full = (): readonly NeighboursMessage[] => {
+    told.clear();
+    const entries: Neighbour[] = [];
+    for (const { device, address, mac } of listNeighbours(names)) {
+      const entry = entryOf(services.get(device), address, mac);
+      if (entry === null) continue;
+      told.set(`${device} ${address}`, mac);
+      entries.push(entry);
+    }
+    return messagesOf(entries, true);
+  };
+
+  return {
+    fds: [monitor.fd],
+    full,
+    changes: () => {
+      const entries: Neighbour[] = [];
+      const complete = monitor.drain(({ device, address, mac }) => {
+        const key = `${device} ${address}`;
+        const entry = entryOf(services.get(device), address, mac);
+        if (entry === null || (told.get(key) ?? "") === mac || told.size >= NEIGHBOURS_MAX) return;
+        if (mac === "") told.delete(key);
+        else told.set(key, mac);
+        entries.push(entry);
+      });
+      return complete ? messagesOf(entries, false) : full();
+    },
+    install: (message) => {
+      const present: { device: string; address: string; mac: string }[] = [];
+      const gone: { device: string; address: string }[] = [];
+      for (const { service, removed, address, mac } of message.neighbours) {
+        const device = devices.get(service);
+        // A link that only the peer's configuration knows.
+        if (device === undefined) continue;
+        if (removed) gone.push({ device, address: formatAddress(address) });
+        else present.push({ device, address: formatAddress(address), mac: formatMac(mac) });
+      }
+      if (gone.length > 0) removeNeighbours(gone);
+      return present.length > 0 ? installNeighbours(present) : 0;
+    },
+    close: () => monitor.close(),
+  };
+}
+
+function entryOf(service: number | undefined, address: string, mac: string): Neighbour | null {
+  const parsed = parseAddress(address);
+  if (service === undefined || parsed === null) return null;
+  const removed = mac === "";
+  const bytes = removed ? new Uint8Array(6) : parseMac(mac);
+  return bytes === null ? null : { service, removed, address: parsed.bytes, mac: bytes };
 }

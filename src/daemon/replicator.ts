@@ -100,7 +100,7 @@ class RunningReplicator implements Replicator {
     const { config, log, onChange } = options;
     const send = (message: PeerMessage): void => this.#link.send(message);
     const fail = (reason: string): void => this.#link.refuse(reason);
-    this.#neighbours = options.neighbours ?? openNeighbourLog(config, log);
+    this.#neighbours = options.neighbours ?? openNeighbourLog(config);
     this.#sender = new LogSender({
       kernel,
       send,

@@ -19,7 +19,8 @@ export function session(id: number, version = 0, operation: "create" | "update" 
     ...keyOf(id),
     operation,
     state: {
-      reply: { source: original.destination, destination: NAT, a: original.b, b: original.a },
+      // A translated port of its own: two sessions with one reply tuple clash in a real kernel.
+      reply: { source: original.destination, destination: NAT, a: original.b, b: (id % 64_000) + 1024 },
       mark: 1,
       timeoutSeconds: 30 + version,
       status: IPS_SEEN_REPLY,
