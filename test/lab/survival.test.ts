@@ -1,4 +1,4 @@
-// What survival of a live session means, at its bounds.
+// What survival of a live session means, at its bounds, and the figures of stalls against the dumb definition.
 
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";

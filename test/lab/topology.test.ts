@@ -1,4 +1,4 @@
-// The laboratory's network as text for `ip`.
+// The laboratory's network as text for `ip`: who hangs on which switch, and who has which address.
 
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
