@@ -145,7 +145,7 @@ function placement(config: Config): string {
   meta mark set ct mark and ${LINK_BITS}
  }
  chain from-links {
-  ct state established,related accept
+  ct state established,related meta mark set ct mark and ${LINK_BITS} accept
   icmpv6 type ${NEIGHBOUR_MESSAGES} accept
   counter drop
  }
