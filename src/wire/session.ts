@@ -1,7 +1,7 @@
 // The session record: one entry of the kernel's connection tracking as bytes, the way it travels in the log. The
 // hot path: netlink datagram -> record -> netlink request, without an object for a session. Therefore the layout
 // is written by hand, here and nowhere else, and checked by property tests against a slow codec made of tables
-// (test/wire/session.test.ts). Layout: docs/protocol.md, "Session records". May not know netlink. Pure.
+// (test/wire/session.test.ts). Layout: docs/protocol.md §9. May not know netlink. Pure.
 
 import { assert } from "../base/assert.ts";
 import {
@@ -390,7 +390,10 @@ function readPart(
       fields.masterDestination = at + 1 + size;
       fields.masterA = u16(bytes, at + 1 + 2 * size);
       fields.masterB = u16(bytes, at + 3 + 2 * size);
-      return true;
+      return (
+        (fields.masterA | fields.masterB) === 0 ||
+        protocolKind(fields.family, fields.masterProtocol) !== ProtocolKind.Portless
+      );
     }
     case Part.AdjustOriginal:
     case Part.AdjustReply: {

@@ -1,5 +1,5 @@
 // Session records for tests: a few plain ones by hand, and a fast-check arbitrary over everything that the layout
-// can say (docs/protocol.md, "Session records").
+// can say (docs/protocol.md §9).
 
 import fc from "fast-check";
 import { parseAddress } from "../../src/base/addresses.ts";
@@ -135,7 +135,7 @@ function state(family: 4 | 6, protocol: number, reply: SessionTuple): fc.Arbitra
   const address = bytes(family === 4 ? 4 : 16);
   const hasStates = protocol === 6 || protocol === 132;
   const master = fc
-    .tuple(fc.integer({ min: 0, max: 255 }), address, address, u16, u16)
+    .tuple(fc.constantFrom(6, 17, 47, 132, 136), address, address, u16, u16)
     .map(([inner, source, destination, a, b]) => ({
       protocol: inner,
       original: { source, destination, a, b },

@@ -1,0 +1,122 @@
+// ctnetlink, read and written, without a kernel: what is written reads back, arbitrary bytes do no harm, and the
+// sending policy as a table. The real kernel has its say in test/kernel/session*.test.ts.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { readConntrack, recordFor, stateName, wasSent } from "../../src/wire/conntrack.ts";
+import { CONNTRACK_REQUEST_BYTES_MAX, ConntrackRequests } from "../../src/wire/conntrackWrite.ts";
+import { readMessages } from "../../src/wire/netlink.ts";
+import { readRecord, SessionOperation } from "../../src/wire/session.ts";
+import { IPS_ASSURED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
+import { encodeRecord, recordOf, type SessionRecord } from "../../src/wire/sessionRecord.ts";
+import { anyRecord, sample } from "./sessionSamples.ts";
+import { turned } from "./sessionSlow.ts";
+
+function fieldsOf(record: SessionRecord): SessionFields {
+  const fields = new SessionFields();
+  assert.ok(readRecord(encodeRecord(record), 0, fields) > 0);
+  return fields;
+}
+
+test("a create says all that the record says, over the untranslated reply tuple", () => {
+  fc.assert(
+    fc.property(anyRecord, fc.integer({ min: 0, max: 3 }), (record, generation) => {
+      if (record.operation === "delete") return;
+      const requests = new ConntrackRequests(1);
+      requests.create(fieldsOf(record), 77, generation);
+      assert.ok(requests.length <= CONNTRACK_REQUEST_BYTES_MAX);
+      const messages = readMessages(requests.bytes.subarray(0, requests.length));
+      assert.deepEqual(
+        messages?.map((message) => message.sequence),
+        [77],
+      );
+      const read = new SessionFields();
+      assert.equal(readConntrack(requests.bytes, 0, requests.length, read), true);
+      // The status has CONFIRMED in it, the time is the standby's, and a zero labels or adjustment is none.
+      read.operation = record.operation === "create" ? SessionOperation.Create : SessionOperation.Update;
+      read.status &= ~0x8;
+      const found = recordOf(read);
+      if (found.operation === "delete") throw new Error("a create came back as a delete");
+      const { labels, adjustOriginal, adjustReply, ...rest } = record.state;
+      const { labels: _labels, adjustOriginal: _original, adjustReply: _reply, ...foundRest } = found.state;
+      const tcpUntold = record.protocol === 6 && rest.protocolState === 0;
+      const sctpUntold = record.protocol === 132 && rest.protocolState === 0;
+      assert.deepEqual(
+        { ...found, state: foundRest },
+        {
+          ...record,
+          state: {
+            ...rest,
+            reply: turned(record.family, record.protocol, record.original),
+            mark: (rest.mark | (generation << 28)) >>> 0,
+            timeoutSeconds: Math.max(600, rest.timeoutSeconds),
+            protocolState: tcpUntold ? 3 : rest.protocolState,
+            ...(sctpUntold ? { verificationTags: { original: 0, reply: 0 } } : {}),
+          },
+        },
+      );
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("any bytes: read or not, but never a throw, and never beyond the end", () => {
+  const requests = new ConntrackRequests(1);
+  const broken = fc
+    .tuple(anyRecord, fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 6 }))
+    .map(([record, changes]) => {
+      requests.reset();
+      requests.create(fieldsOf(record.operation === "delete" ? sample() : record), 1, 1);
+      const bytes = requests.bytes.slice(0, requests.length);
+      for (const [at, value] of changes) bytes[16 + (at % (bytes.length - 16))] = value;
+      return bytes;
+    });
+  fc.assert(
+    fc.property(fc.oneof(broken, fc.uint8Array({ maxLength: 300 })), (bytes) => {
+      const fields = new SessionFields();
+      if (!readConntrack(bytes, 0, bytes.length, fields)) return;
+      const size = fields.addressBytes;
+      for (const at of [fields.originalSource, fields.originalDestination, fields.replySource])
+        assert.ok(at + size <= bytes.length);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+const { Create, Update } = SessionOperation;
+const SEEN = IPS_SEEN_REPLY;
+const BOTH = IPS_SEEN_REPLY | IPS_ASSURED;
+/** Protocol, protocol state (0: the event did not tell), status, record, whether its end is told, its name. */
+const policy: readonly (readonly [number, number, number, SessionOperation | 0, boolean, string])[] = [
+  [6, 1, 0, 0, false, "SYN_SENT"],
+  [6, 2, SEEN, 0, true, "SYN_RECV"],
+  [6, 3, BOTH, Create, true, "ESTABLISHED"],
+  [6, 3, 0, Create, true, "ESTABLISHED"],
+  [6, 4, BOTH, Update, true, "FIN_WAIT"],
+  [6, 5, BOTH, Update, true, "CLOSE_WAIT"],
+  [6, 6, BOTH, Update, true, "LAST_ACK"],
+  [6, 7, BOTH, Update, true, "TIME_WAIT"],
+  [6, 8, BOTH, Update, true, "CLOSE"],
+  [6, 8, 0, 0, true, "CLOSE"],
+  [6, 9, SEEN, 0, true, "SYN_SENT2"],
+  [6, 0, BOTH, Update, true, "NONE"],
+  [6, 0, SEEN, 0, true, "NONE"],
+  [17, 0, 0, 0, false, "UNREPLIED"],
+  [17, 0, SEEN, Create, true, "REPLIED"],
+  [17, 0, BOTH, Update, true, "ASSURED"],
+  [1, 0, 0, 0, false, "UNREPLIED"],
+  [1, 0, SEEN, Create, true, "REPLIED"],
+  [58, 0, SEEN, Create, true, "REPLIED"],
+  [50, 0, SEEN, Create, true, "REPLIED"],
+  [47, 0, BOTH, Update, true, "ASSURED"],
+  [132, 3, SEEN, 0, true, "COOKIE_ECHOED"],
+  [132, 4, BOTH, Create, true, "ESTABLISHED"],
+  [132, 5, BOTH, Update, true, "SHUTDOWN_SENT"],
+];
+for (const [protocol, state, status, record, told, name] of policy)
+  test(`policy: protocol ${protocol}, ${name}, status ${status}`, () => {
+    const fields = new SessionFields();
+    Object.assign(fields, { protocol, protocolState: state, status });
+    assert.deepEqual([recordFor(fields), wasSent(fields), stateName(fields)], [record, told, name]);
+  });
