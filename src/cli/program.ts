@@ -162,7 +162,6 @@ function buildProgram(terminal: Terminal, finish: Finish): Command {
   addDaemonCommands(program, terminal, finish);
   addShow(program, terminal);
   addLocalCommands(program, terminal, finish);
-  for (const command of program.commands) command.copyInheritedSettings(program);
   return program;
 }
 

@@ -11,6 +11,8 @@ import { count, duration, moment, percent, plural, printable, table, wrap } from
 const PATH_SILENT_MS = 500;
 /** failover §4: a witness counts for one second. */
 const WITNESS_MS = 1000;
+/** Below this many sessions a share of them says nothing. */
+const SESSIONS_COMPARED_MIN = 1000;
 const WIDTH = 100;
 
 /** The answer to "may I go back to sleep?". */
@@ -219,19 +221,22 @@ function replicationText(view: PairView, style: Style): string {
 function configurationText(view: PairView, heart: HeartState, style: Style): string {
   const own = view.configurationDigest.slice(0, 8);
   const theirs = heart.peer.configurationDigest;
-  if (theirs === null) return `${own} here, the peer's is not known`;
+  if (theirs === null || !heart.peer.heard) return `${own} here, the peer's is not known`;
   return sameConfiguration(view, heart)
     ? `the same on both nodes (${own})`
     : style("bad", `DIFFERENT: ${own} here, ${printable(theirs.slice(0, 8))} on ${peerOf(view.node)}`);
 }
 
+/** Both counts; a share only of many: what is young or needs no copy makes small numbers differ by itself. */
 function sessionsText(view: PairView, heart: HeartState): string {
   const [self, other] = [view.node, peerOf(view.node)];
-  const theirs = heart.peer.sessions;
+  const theirs = heart.peer.heard ? heart.peer.sessions : null;
   const here = `${count(view.sessions)} on ${self}`;
   if (theirs === null) return here;
+  const both = `${here}, ${count(theirs)} on ${other}`;
   const [active, standby] = heart.role === "active" ? [view.sessions, theirs] : [theirs, view.sessions];
-  return `${here}, ${count(theirs)} on ${other} (${percent(Math.min(standby, active), active)} held twice)`;
+  if (active < SESSIONS_COMPARED_MIN) return both;
+  return `${both} (${percent(Math.min(standby, active), active)} on both)`;
 }
 
 function takeoverText(heart: HeartState, nowMs: number): string {

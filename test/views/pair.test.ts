@@ -182,6 +182,18 @@ test("a standby that hears nobody says so first", () => {
   assert.equal(verdict.text, "b is not heard, and a has not taken over.");
 });
 
+test("of a silent peer nothing is shown that is no longer known", () => {
+  const page = renderPair(withHeart({ peer: { ...peer, heard: false } }), { nowMs: NOW, style: plainStyle });
+  assert.match(page, /^ {2}b {2}SILENT +heard 3 ms ago$/m);
+  assert.match(page, /^ {2}Sessions +20,412 on a$/m);
+  assert.match(page, /^ {2}Configuration +1f0c2a9b here, the peer's is not known$/m);
+});
+
+test("a few sessions more or less are no share", () => {
+  const few = withHeart({ peer: { ...peer, sessions: 0 } }, { sessions: 2 });
+  assert.match(renderPair(few, { nowMs: NOW, style: plainStyle }), /^ {2}Sessions +2 on a, 0 on b$/m);
+});
+
 test("the whole page", () => {
   const page = renderPair(view, { nowMs: NOW, style: plainStyle });
   assert.deepEqual(page.split("\n"), [
@@ -192,7 +204,7 @@ test("the whole page", () => {
     "  b  STANDBY  ready  term 42  20,412 sessions  heard 3 ms ago",
     "",
     "  Last change    takeover to this node, term 42, 2026-11-20 13:22:01 UTC, 2 h 4 min ago: after 51 ms of silence, gate open in 0.4 ms",
-    "  Sessions       20,412 on a, 20,412 on b (100 % held twice)",
+    "  Sessions       20,412 on a, 20,412 on b (100 % on both)",
     "  Replication    sending over sync, synchronised, 3 changes behind",
     "  Configuration  the same on both nodes (1f0c2a9b)",
     "  Paths between the nodes",
