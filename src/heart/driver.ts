@@ -21,6 +21,8 @@ const now = (): Millis => millis(performance.now());
 const YIELD_MS = 5;
 const GATE_CHECK_MS = 15;
 const SLEEP_MS_MAX = 20;
+/** A turn that loses more than this is told in the log: two heartbeats. */
+const STALL_MS = 20;
 
 /** The machine, bound to its state. */
 export interface Machine {
@@ -58,6 +60,7 @@ export interface DriverCounters {
   longestRenewalMs: number;
   turns: number;
   gateRepairs: number;
+  stalls: number;
 }
 
 /** Heart's loop. `feed` is for what comes through the event loop (control socket); it is taken up in the next turn. */
@@ -68,6 +71,7 @@ export class Driver {
     longestRenewalMs: 0,
     turns: 0,
     gateRepairs: 0,
+    stalls: 0,
   };
   readonly #options: DriverOptions;
   readonly #queue: ElectionInput[] = [];
@@ -103,13 +107,29 @@ export class Driver {
         this.#checkGate();
         checkAt = started + GATE_CHECK_MS;
       }
+      const checked = performance.now();
       this.#turn();
-      if (performance.now() >= yieldAt) {
+      const turned = performance.now();
+      if (turned >= yieldAt) {
         await setImmediate();
         yieldAt = performance.now() + YIELD_MS;
       }
-      this.#sleep();
+      const yielded = performance.now();
+      const overslept = this.#sleep();
+      this.#judgeStalls(checked - started, turned - checked, yielded - turned, overslept);
     }
+  }
+
+  /** Says where time was lost: in our own code, in the event loop's turn, or because nobody let us run. */
+  #judgeStalls(check: number, turn: number, yielded: number, overslept: number): void {
+    const longest = Math.max(check, turn, yielded, overslept);
+    if (longest < STALL_MS) return;
+    this.counters.stalls += 1;
+    const ms = (value: number): string => value.toFixed(1);
+    this.#options.log(
+      `stalled: ${ms(check)} ms looking at the gate, ${ms(turn)} in the turn, ${ms(yielded)} in the event loop, ` +
+        `${ms(overslept)} overslept`,
+    );
   }
 
   #turn(): void {
@@ -224,12 +244,15 @@ export class Driver {
     }
   }
 
-  #sleep(): void {
-    if (this.#queue.length > 0) return;
-    const remaining = Math.min(SLEEP_MS_MAX, this.#options.machine.deadline() - performance.now());
-    if (remaining <= 0) return;
+  /** Sleeps until the deadline or until something is readable; milliseconds beyond the deadline. */
+  #sleep(): number {
+    if (this.#queue.length > 0) return 0;
+    const before = performance.now();
+    const remaining = Math.min(SLEEP_MS_MAX, this.#options.machine.deadline() - before);
+    if (remaining <= 0) return 0;
     this.#timeout.setBigInt64(0, 0n, LITTLE_ENDIAN);
     this.#timeout.setBigInt64(8, BigInt(Math.floor(remaining * 1e6)), LITTLE_ENDIAN);
     ppoll(this.#poll, this.#options.ports.descriptors.length, this.#timeoutBytes);
+    return Math.max(0, performance.now() - before - remaining);
   }
 }

@@ -171,6 +171,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     hosts: options.hosts,
     standing: false,
     userNamespace: context.userNamespace,
+    logs: options.logs,
   };
   if (scenario !== "placement")
     return withWorld(worldOptions, progress, (world) => play(world, stageOptions));

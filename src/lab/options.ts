@@ -19,6 +19,8 @@ export interface LabOptions {
   readonly down: boolean;
   readonly fault: readonly string[] | null;
   readonly lab: string | null;
+  /** Where to keep what the nodes logged. */
+  readonly logs: string | null;
 }
 
 /** What every command of the laboratory is given. */
@@ -77,6 +79,7 @@ function buildCommand(): Command {
     .option("--up", "build it, start it, and leave it standing", false)
     .option("--fault <words...>", "do this to a laboratory that stands")
     .option("--down", "take down what stands, and what crashes left", false)
+    .option("--logs <directory>", "keep what both nodes logged there")
     .option("--lab <name>", "which one, where several stand")
     .addHelpText("after", HELP);
 }
@@ -102,6 +105,7 @@ export function readOptions(args: readonly string[]): LabOptions {
     scenario: given.scenario ?? null,
     fault: given.fault ?? null,
     lab: given.lab ?? null,
+    logs: given.logs ?? null,
     live,
     background,
     figures: given.figures || fullSize,

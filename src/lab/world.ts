@@ -1,6 +1,8 @@
 // A laboratory as one thing with a lifetime: directory, namespaces, pair; built in one call, gone after one. Whatever
 // ends it (done, failed, Ctrl-C), `close` leaves nothing; what a SIGKILL leaves, worldState.ts finds.
 
+import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { nowMs } from "./clock.ts";
 import { buildTopology, type Holders, holdNamespaces, type Namespaces } from "./namespaces.ts";
 import { createPair, type NodeName, type Pair, writePairFiles } from "./pair.ts";
@@ -13,6 +15,8 @@ export interface WorldOptions {
   /** Left standing when the command ends (`--up`). */
   readonly standing: boolean;
   readonly userNamespace: boolean;
+  /** Keeps what both nodes logged in this directory; the laboratory's own goes with it. */
+  readonly logs?: string | null;
 }
 
 /** Something that was done to the world. */
@@ -109,7 +113,17 @@ function finishWorld(parts: {
     dead: [],
     note: (what) => faults.push({ atMs: nowMs(), what }),
     close: async () => {
+      if (options.logs != null) keepLogs(directory, options.logs, lab);
       await removeWorld(directory);
     },
   };
+}
+
+/** Copies `a.log` and `b.log` to `LAB-a.log` and `LAB-b.log` of `target`. */
+function keepLogs(directory: string, target: string, lab: string): void {
+  mkdirSync(target, { recursive: true });
+  for (const node of ["a", "b"]) {
+    const log = join(directory, `${node}.log`);
+    if (existsSync(log)) copyFileSync(log, join(target, `${lab}-${node}.log`));
+  }
 }
