@@ -10,18 +10,22 @@ import { parseAddress } from "../../src/base/addresses.ts";
 import {
   AF_INET,
   AF_INET6,
+  accept,
   bind,
   close,
   connect,
   LITTLE_ENDIAN,
   listen,
+  MSG_NOSIGNAL,
   poll,
   pollVector,
+  recv,
   recvfrom,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
   SOL_SOCKET,
+  send,
   sendto,
   setsockopt,
   socket,
@@ -30,7 +34,8 @@ import { NetlinkSocket } from "../../src/kernel/netlink.ts";
 import { MessageWriter, NETLINK_ROUTE } from "../../src/wire/netlink.ts";
 import { makeNamespace, type Namespace } from "./namespace.ts";
 
-const PACKET_WITHIN_MS = 2000;
+/** Bounds a failure; nothing waits that long where it works. */
+const PACKET_WITHIN_MS = 10_000;
 const RTM_NEWLINK = 16;
 const IFLA_IFNAME = 3;
 const IFLA_NET_NS_FD = 28;
@@ -41,6 +46,8 @@ export interface World {
   readonly active: Namespace;
   readonly far: Namespace;
   readonly standby: Namespace;
+  /** Pulls both cables out of the active and into the standby, which has the same addresses. */
+  takeOver(): void;
   close(): void;
 }
 
@@ -78,13 +85,39 @@ export function makeWorld(options: { readonly translate: boolean }): World {
         writeFileSync(`/proc/sys/net/ipv6/conf/${which}/dad_transmits`, "0");
       }
     });
+  for (const space of [active, standby])
+    space.run(() => {
+      writeFileSync("/proc/sys/net/netfilter/nf_conntrack_events", "1");
+      writeFileSync("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1");
+      writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+      writeFileSync("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+      execFileSync("nft", ["-f", "-"], { input: RULES(options.translate) });
+    });
+  plumb(active, lan, far);
+  return {
+    lan,
+    active,
+    far,
+    standby,
+    takeOver: () => {
+      active.run(() => sh("ip link del lan; ip link del far"));
+      plumb(standby, lan, far);
+    },
+    close: () => {
+      for (const space of spaces) space.close();
+    },
+  };
+}
+
+/** Both hosts' cables into `router`. */
+function plumb(router: Namespace, lan: Namespace, far: Namespace): void {
   const ends = [
     [lan, "lan", "10.9.0.2/24 10.9.0.3/24 fd09::2/64 fd09::3/64", "10.9.0.1", "fd09::1"],
     [far, "far", "192.0.2.2/24 2001:db8::2/64", "192.0.2.1", "2001:db8::1"],
   ] as const;
   for (const [space, name, addresses, via4, via6] of ends) {
-    joinByVeth(active, space, name);
-    active.run(() =>
+    joinByVeth(router, space, name);
+    router.run(() =>
       sh(
         `ip addr add ${via4}/24 dev ${name}; ip addr add ${via6}/64 dev ${name} nodad; ip link set ${name} up`,
       ),
@@ -94,25 +127,6 @@ export function makeWorld(options: { readonly translate: boolean }): World {
           ip route add default via ${via4}; ip -6 route add default via ${via6}`),
     );
   }
-  active.run(() => {
-    writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
-    writeFileSync("/proc/sys/net/ipv6/conf/all/forwarding", "1");
-    execFileSync("nft", ["-f", "-"], { input: RULES(options.translate) });
-  });
-  for (const space of [active, standby])
-    space.run(() => {
-      writeFileSync("/proc/sys/net/netfilter/nf_conntrack_events", "1");
-      writeFileSync("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1");
-    });
-  return {
-    lan,
-    active,
-    far,
-    standby,
-    close: () => {
-      for (const space of spaces) space.close();
-    },
-  };
 }
 
 /** A veth pair: `name` in `router`, `up0` in `host`. */
@@ -173,6 +187,23 @@ export function openTcp(world: World, from: string, fromPort: number, to: string
     return fd;
   });
   return client;
+}
+
+/** The server's end of the oldest connection that waits at `listener`. */
+export function acceptTcp(listener: number): number {
+  waitReadable(listener);
+  const fd = accept(listener);
+  if (fd < 0) throw new Error(`accept: ${fd}`);
+  return fd;
+}
+
+/** Sends `text` into one end of a connection and returns what comes out of the other. */
+export function say(from: number, to: number, text: string): string {
+  const bytes = new TextEncoder().encode(text);
+  if (send(from, bytes, bytes.length, MSG_NOSIGNAL) !== bytes.length) throw new Error("send");
+  waitReadable(to);
+  const heard = new Uint8Array(256);
+  return new TextDecoder().decode(heard.subarray(0, recv(to, heard)));
 }
 
 /** `rounds` datagrams and answers. The far host answers on `at`, by default where the LAN host sends to. */

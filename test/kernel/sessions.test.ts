@@ -20,12 +20,14 @@ import { IPS_ASSURED } from "../../src/wire/sessionFields.ts";
 import { decodeRecord, encodeRecord } from "../../src/wire/sessionRecord.ts";
 import { inNamespace } from "./namespace.ts";
 import {
+  acceptTcp,
   exchangeUdp,
   listenTcp,
   makeWorld,
   openTcp,
   ping,
   reset,
+  say,
   table,
   type World,
 } from "./sessionWorld.ts";
@@ -217,6 +219,43 @@ for (const translate of [true, false])
       world.standby.run(() => conntrack("-D", "-s", "1.1.1.1"));
     });
   });
+
+test("connections go on through the other node, whichever side speaks first", inNamespace, () => {
+  const world = makeWorld({ translate: true });
+  const descriptors: number[] = [];
+  try {
+    const events = world.active.run(() => openSessionEvents());
+    const writer = world.standby.run(() => openSessionWriter());
+    descriptors.push(events.fd);
+    const listeners = { 4: listenTcp(world, "192.0.2.2", 80), 6: listenTcp(world, "2001:db8::2", 80) };
+    descriptors.push(listeners[4], listeners[6]);
+    // Both LAN hosts use one source port, so one of the two is translated to another.
+    const ends = (["10.9.0.2", "10.9.0.3", "fd09::2", "fd09::3"] as const).map((from) => {
+      const six = from.includes(":");
+      const client = openTcp(world, from, 40001, six ? "2001:db8::2" : "192.0.2.2", 80);
+      const server = acceptTcp(listeners[six ? 6 : 4]);
+      descriptors.push(client, server);
+      return { from, client, server };
+    });
+    for (const { from, client, server } of ends)
+      assert.equal(say(client, server, `before ${from}`), `before ${from}`);
+    const batch = drained(events);
+    assert.deepEqual(writer.apply(batch.records(), batch.count, 1), { ...NOTHING, created: 4 });
+    writer.close();
+    world.takeOver();
+    for (const [index, { from, client, server }] of ends.entries()) {
+      // A download is the hard case: the first packet comes from outside, and only the entry knows where it goes.
+      const [first, second] = index % 2 === 0 ? [server, client] : [client, server];
+      assert.equal(say(first, second, `after ${from}`), `after ${from}`);
+      assert.equal(say(second, first, `answer ${from}`), `answer ${from}`);
+    }
+    // They went through the entries that were written: same ports, and no entry but these.
+    assert.equal(table(world.standby).filter((line) => PAIRS.test(line)).length, 4);
+  } finally {
+    for (const fd of descriptors) close(fd);
+    world.close();
+  }
+});
 
 /** Sets ASSURED on the active's UDP session with this source port, as the kernel would. */
 function assure(world: World, port: number): void {
