@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkMachine, readConfiguration } from "./admin/configFiles.ts";
-import { type ControlServer, serveControl } from "./admin/control.ts";
+import { type ControlServer, controlAnswers, serveControl } from "./admin/control.ts";
 import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
@@ -63,6 +63,8 @@ class Daemon {
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
   #replicator: Replicator | null = null;
+  /** The kernel was touched: before that there is nothing of this start to take back. */
+  #hung = false;
   #dressed = false;
   #stopping: Promise<void> | null = null;
   #finish: (code: number) => void = () => undefined;
@@ -91,6 +93,7 @@ class Daemon {
     await assertPortsFree(config);
     // Listens for sessions from here on: before any gate of ours can open (replication §2).
     this.#replicator = await createReplicator({ config, identity, log, onChange: () => this.#report() });
+    this.#hung = true;
     this.#wardrobe.hang();
     this.#heart = await linkHeart({
       config,
@@ -112,13 +115,14 @@ class Daemon {
     log("ready to serve");
   }
 
-  /** Takes back what a failed start had begun. A heart that was there before keeps running. */
+  /** Takes back what a failed start had begun. A node that runs already, or its heart alone, keeps all of its own. */
   async abandon(): Promise<void> {
     const started = this.#heart?.started ?? false;
     if (started) await this.#heart?.leave().catch(() => undefined);
     this.#heart?.close();
     await this.#replicator?.close();
-    if (started || this.#heart === null) this.#wardrobe.undress();
+    const heartLives = await controlAnswers(join(this.#config.runtimeDirectory, "heart.sock"));
+    if (this.#hung && (started || !heartLives)) this.#wardrobe.undress();
     await this.#control?.close();
   }
 

@@ -20,6 +20,12 @@ const PROBE_MS = 1000;
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "UNKNOWN";
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/** Why something was refused, once: of a refusal that is passed on its words alone. */
+const reasonOf = (error: unknown): string =>
+  error instanceof BoundaryError && error.code === "REFUSED" && error.words !== undefined
+    ? error.words
+    : wordsOf(error);
+
 /** A message that may be an answer: it carries the request's number. */
 interface Numbered {
   readonly kind: string;
@@ -151,7 +157,7 @@ async function answerLine<Request, Message extends Numbered>(
   try {
     return await service.answer(read.request, peer);
   } catch (error) {
-    return refusal((read.request as { request?: number }).request ?? 0, wordsOf(error));
+    return refusal((read.request as { request?: number }).request ?? 0, reasonOf(error));
   }
 }
 

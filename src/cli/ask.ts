@@ -62,7 +62,11 @@ export async function askDaemon(
   try {
     const answer = await client.request(body, timeoutMs);
     if (answer.kind !== "refused") return answer;
-    const refusal = new BoundaryError({ operation: body.kind, code: "REFUSED", words: answer.reason });
+    const refusal = new BoundaryError({
+      operation: `understudy ${body.kind}`,
+      code: "REFUSED",
+      words: answer.reason,
+    });
     throw new CommandFailure(refusal, ExitCode.Failed);
   } finally {
     client.close();

@@ -35,7 +35,10 @@ export function reportFailure(error: unknown, terminal: Terminal, json: boolean)
   const refusal = error instanceof CommandFailure ? error.refusal : error;
   if (!(refusal instanceof BoundaryError)) return reportDefect(error, terminal, json);
   const exitCode = error instanceof CommandFailure ? error.exitCode : exitCodeOf(refusal);
-  terminal.err(`understudy: ${refusal.message}\n`);
+  // A refusal of the daemon is a sentence of its own already.
+  const said =
+    refusal.code === "REFUSED" && refusal.words !== undefined ? `refused: ${refusal.words}` : refusal.message;
+  terminal.err(`understudy: ${said}\n`);
   const { operation, code, words, advice } = refusal;
   if (json) terminal.out(`${JSON.stringify({ error: { operation, code, words, advice, exitCode } })}\n`);
   return exitCode;

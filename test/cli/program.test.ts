@@ -172,7 +172,7 @@ test("a refusal of the daemon: its reason, exit code 1", async () => {
   await world.serve(refusing);
   const { exitCode, out, err } = await cli("handover", "--node", world.nodeFile);
   assert.deepEqual([exitCode, out], [ExitCode.Failed, ""]);
-  assert.equal(err, "understudy: handover: REFUSED: b is not ready: no snapshot yet\n");
+  assert.equal(err, "understudy: refused: b is not ready: no snapshot yet\n");
 });
 
 test("with --json a failure is an object as well", async () => {
@@ -180,7 +180,7 @@ test("with --json a failure is an object as well", async () => {
   const { out, err } = await cli("handover", "--json", "--node", world.nodeFile);
   const { error } = JSON.parse(out);
   assert.deepEqual([error.code, error.exitCode], ["REFUSED", ExitCode.Failed]);
-  assert.match(err, /^understudy: handover/);
+  assert.match(err, /^understudy: refused/);
 });
 
 test("nobody answers: exit code 69, and what to do", async () => {
