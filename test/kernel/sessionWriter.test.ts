@@ -205,7 +205,10 @@ describe("the session writer", inNamespace, () => {
     const small = space.run(() => openSessionEvents({ receiveBytes: 4096 }));
     apply(...many);
     const batch = new RecordBatch();
-    let records = 0;
+    // Half full to begin with, so that it is full before the socket is empty.
+    const other = encodeRecord(sample());
+    for (let index = 0; index < 1000; index += 1) batch.copy(other, 0, other.length);
+    let records = -1000;
     for (let more = true; more; ) {
       const drained = events.drain(batch);
       assert.equal(drained.overrun, false);

@@ -4,9 +4,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { readConntrack, recordFor, stateName, wasSent } from "../../src/wire/conntrack.ts";
+import {
+  CTA_PROTOINFO,
+  CTA_PROTOINFO_TCP,
+  CTA_PROTOINFO_TCP_FLAGS_ORIGINAL,
+  CTA_PROTOINFO_TCP_FLAGS_REPLY,
+  readConntrack,
+  recordFor,
+  stateName,
+  wasSent,
+} from "../../src/wire/conntrack.ts";
 import { CONNTRACK_REQUEST_BYTES_MAX, ConntrackRequests } from "../../src/wire/conntrackWrite.ts";
-import { readMessages } from "../../src/wire/netlink.ts";
+import { readAttributes, readMessages } from "../../src/wire/netlink.ts";
 import { readRecord, SessionOperation } from "../../src/wire/session.ts";
 import { IPS_ASSURED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
 import { encodeRecord, recordOf, type SessionRecord } from "../../src/wire/sessionRecord.ts";
@@ -59,6 +68,19 @@ test("a create says all that the record says, over the untranslated reply tuple"
     }),
     { numRuns: 1000 },
   );
+});
+
+test("TCP windows are not enforced: nobody here knows them", () => {
+  const requests = new ConntrackRequests(2);
+  requests.create(fieldsOf(sample()), 1, 1);
+  requests.update(fieldsOf(sample()), 2, 1);
+  for (const { payload } of readMessages(requests.bytes.subarray(0, requests.length)) ?? []) {
+    const protoinfo = readAttributes(payload.subarray(4))?.get(CTA_PROTOINFO);
+    const tcp = readAttributes(readAttributes(protoinfo!)!.get(CTA_PROTOINFO_TCP)!)!;
+    // SACK_PERM and BE_LIBERAL, value and mask, both ways.
+    assert.deepEqual(tcp.get(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL), Uint8Array.of(0x0a, 0x0a));
+    assert.deepEqual(tcp.get(CTA_PROTOINFO_TCP_FLAGS_REPLY), Uint8Array.of(0x0a, 0x0a));
+  }
 });
 
 test("any bytes: read or not, but never a throw, and never beyond the end", () => {
