@@ -174,7 +174,12 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     logs: options.logs,
   };
   if (scenario !== "placement")
-    return withWorld(worldOptions, progress, (world) => play(world, stageOptions));
+    return withWorld(worldOptions, progress, async (world) => {
+      const outcome = await play(world, stageOptions);
+      // What the nodes said is gone with the world, and wanted where something did not hold.
+      if (!judge(outcome, { figures: false, root: true }).ok) showLogs(world, progress);
+      return outcome;
+    });
   const runs: PlacementRun[] = [];
   const problems: string[] = [];
   const startedMs = nowMs();
@@ -208,6 +213,11 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
   };
 }
 
+function showLogs(world: World, progress: (text: string) => void): void {
+  for (const { name } of world.topology.nodes)
+    progress(`the end of the log of ${name}:\n${world.pair.logTail(name)}`);
+}
+
 /** A world for as long as `use` takes, whatever ends it. */
 async function withWorld<T>(
   options: WorldOptions,
@@ -216,7 +226,9 @@ async function withWorld<T>(
 ): Promise<T> {
   const world = await buildWorld(options);
   progress(`laboratory ${world.lab}: ${world.pids.size} namespaces in ${since(world, nowMs()).toFixed(1)} s`);
+  let interrupted = false;
   const stop = (name: NodeJS.Signals): void => {
+    interrupted = true;
     process.stderr.write(`\nunderstudy lab: ${name}, cleaning up\n`);
     void world.close().finally(() => process.exit(name === "SIGINT" ? 130 : 143));
   };
@@ -225,6 +237,8 @@ async function withWorld<T>(
   try {
     return await use(world);
   } finally {
+    // What failed because its processes were ended under it has nothing to say: the handler ends us.
+    if (interrupted) await new Promise(() => {});
     for (const name of signals) process.off(name, stop);
     await world.close();
   }

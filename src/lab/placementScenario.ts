@@ -27,7 +27,7 @@ export async function playPlacement(
   world.pair.start("b");
   const load = await startLoad(world, options.v6 ? [4, 6] : [4]);
   try {
-    const first = await becomeReady(world, "at the start", progress);
+    const first = await becomeReady(world, "at the start");
     await load.openBackground(background);
     const placed = await readTable(world.pids.get(first)!);
     // The same sessions speak again: whoever has a link keeps it.
@@ -35,7 +35,7 @@ export async function playPlacement(
     const later = await readTable(world.pids.get(first)!);
     progress(`seed ${seed}: ${placed.size} sessions placed by ${first}`);
     await forget(world);
-    await becomeReady(world, "after the tables were emptied", progress);
+    await becomeReady(world, "after the tables were emptied");
     await handOver(world, first);
     await load.repeatBackground();
     const again = await readTable(world.pids.get(otherNode(first))!);
@@ -51,7 +51,7 @@ async function forget(world: World): Promise<void> {
     await run(["conntrack", "-F"], { inside: world.pids.get(node.name)! });
 }
 
-/** Shares and changes of UDP sessions, which alone speak again with the same tuple. */
+/** Shares of all sessions; changes of the UDP ones, which alone speak again with the same tuple. */
 export function comparePlacement(
   placed: Table,
   later: Table,
@@ -59,10 +59,10 @@ export function comparePlacement(
 ): { sessions: number; share: number; moved: number; unlike: number } {
   let [sessions, first, moved, unlike] = [0, 0, 0, 0];
   for (const [key, entry] of placed) {
-    if (!key.includes(" udp ")) continue;
     const link = linkOf(entry);
     sessions += 1;
     if (link === 1) first += 1;
+    if (!key.includes(" udp ")) continue;
     const now = later.get(key);
     if (now !== undefined && linkOf(now) !== link) moved += 1;
     const other = again.get(key);

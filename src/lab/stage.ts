@@ -31,6 +31,8 @@ export interface Stage {
   readonly load: Load;
   readonly meter: StallMeter;
   active: NodeName;
+  /** The term that was in force when everything began to count. */
+  term: number;
   readonly differences: NamedDifference[];
   readonly problems: string[];
   sessions: { active: number; standby: number } | null;
@@ -63,6 +65,7 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     load,
     meter: startStallMeter(),
     active: "a",
+    term: 0,
     differences: [],
     problems: [],
     sessions: null,
@@ -73,7 +76,7 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     pings: null,
     handovers: null,
   };
-  stage.active = await becomeReady(world, "at the start", progress);
+  stage.active = await becomeReady(world, "at the start");
   progress(`${stage.active} is active, ${otherNode(stage.active)} is its standby`);
   return stage;
 }
@@ -97,14 +100,10 @@ export async function fillStage(stage: Stage): Promise<void> {
 }
 
 /** Waits until one node is active and the other holds everything; returns the active one. */
-export async function becomeReady(
-  world: World,
-  when: string,
-  progress: (text: string) => void,
+export async function becomeReady(world: World, when: string) => void,
 ): Promise<NodeName> {
   const roles = await world.pair.waitReady(READY_TIMEOUT_MS);
   if (roles.ready && roles.active !== null) return roles.active;
-  for (const node of world.topology.nodes) progress(`log of ${node.name}:\n${world.pair.logTail(node.name)}`);
   const within = `within ${READY_TIMEOUT_MS / 1000} s`;
   throw new ScenarioFailure(`${when} the pair was not ready ${within}: ${roles.reasons.join("; ")}`);
 }
@@ -149,8 +148,13 @@ export async function becomeEqual(stage: Stage, when: string): Promise<void> {
   );
 }
 
-/** From here on everything counts. */
+/** From here on everything counts. Who is active is asked once more: a starved machine may have changed it. */
 export async function arm(stage: Stage): Promise<void> {
+  const { world, options } = stage;
+  const active = await becomeReady(world, "before the fault");
+  if (active !== stage.active) options.progress(`by now ${active} is active: it took over unasked`);
+  stage.active = active;
+  stage.term = (await world.pair.view(active))?.heart?.term ?? 0;
   await stage.load.startCapture();
   stage.markedMs = await stage.load.mark();
   // Some ordinary time first, and a phase that is no multiple of any timer.
@@ -169,10 +173,12 @@ export async function observe(stage: Stage): Promise<void> {
 export async function noteTakeover(stage: Stage, from: NodeName): Promise<void> {
   const to = otherNode(from);
   const heart = (await stage.world.pair.view(to))?.heart;
-  const report = heart?.lastTakeover;
-  if (heart?.role !== "active") stage.problems.push(`${to} did not take over`);
-  if (report === null || report === undefined) return;
-  const { term, silenceMs, openMs } = report;
+  const report = heart?.lastTakeover ?? null;
+  const { term, silenceMs, openMs } = report ?? { term: 0, silenceMs: 0, openMs: 0 };
+  if (heart?.role !== "active" || term <= stage.term) {
+    stage.problems.push(`${to} did not take over`);
+    return;
+  }
   stage.takeover = { term, silenceMs, openMs, from, to };
 }
 
@@ -181,7 +187,7 @@ export async function watchReturn(stage: Stage, when: string): Promise<void> {
   const { load } = stage;
   await load.resumePings();
   await load.mark();
-  stage.active = await becomeReady(stage.world, when, stage.options.progress);
+  stage.active = await becomeReady(stage.world, when);
   stage.options.progress(`${when} ${otherNode(stage.active)} is standby again`);
   await becomeEqual(stage, when);
   await sleep(1500);

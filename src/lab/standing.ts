@@ -23,7 +23,7 @@ export async function standUp(context: LabContext): Promise<number> {
   try {
     for (const node of NODES) world.pair.start(node);
     const load = await startLoad(world, [4, 6]);
-    const active = await becomeReady(world, "at the start", progress);
+    const active = await becomeReady(world, "at the start");
     await load.leave();
     process.stdout.write(
       options.json
