@@ -100,8 +100,7 @@ export async function fillStage(stage: Stage): Promise<void> {
 }
 
 /** Waits until one node is active and the other holds everything; returns the active one. */
-export async function becomeReady(world: World, when: string) => void,
-): Promise<NodeName> {
+export async function becomeReady(world: World, when: string): Promise<NodeName> {
   const roles = await world.pair.waitReady(READY_TIMEOUT_MS);
   if (roles.ready && roles.active !== null) return roles.active;
   const within = `within ${READY_TIMEOUT_MS / 1000} s`;

@@ -18,7 +18,7 @@ const FREEZE_SECONDS_DEFAULT = 3;
 
 /** Builds a laboratory with a running pair and servers, and leaves it. */
 export async function standUp(context: LabContext): Promise<number> {
-  const { options, progress, userNamespace } = context;
+  const { options, userNamespace } = context;
   const world = await buildWorld({ hosts: options.hosts, standing: true, userNamespace });
   try {
     for (const node of NODES) world.pair.start(node);
