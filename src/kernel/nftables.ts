@@ -124,10 +124,10 @@ function refusal(operation: string, words: string): BoundaryError {
   });
 }
 
-/** The errno's name whose text ends the line; NFT_SYNTAX where it is libnftables that refused. */
+/** The errno's name whose text ends the line (a hint may follow it); NFT_SYNTAX where libnftables itself refused. */
 function codeOf(line: string): string {
   for (const value of new Set(Object.values(errno)))
-    if (value > 0 && line.endsWith(`: ${strerror(value)}`)) return errnoName(value);
+    if (value > 0 && `${line};`.includes(`: ${strerror(value)};`)) return errnoName(value);
   return "NFT_SYNTAX";
 }
 

@@ -40,3 +40,25 @@ export function openTap(device: string, protocol: number): Tap {
     close: () => libc.close(fd),
   };
 }
+
+/** IEEE 802 local experimental ethertype 2: nothing answers it, nothing forwards it. */
+const BARRIER = [0x88, 0xb6] as const;
+
+/**
+ * Waits until what was sent from `outside` is through, `hops` devices deep. It mostly is when `send` returns, but a busy
+ * machine leaves packets in its queue: then as many frames go the same way, one after the other, and are seen `inside`.
+ */
+export function settle(outside: Tap, inside: Tap, hops: number): void {
+  const barrier = new Uint8Array(60);
+  barrier.set(BARRIER, 12);
+  for (let hop = 0; hop < hops; hop += 1) {
+    inside.drain(() => {});
+    outside.send(barrier);
+    for (let turn = 0, seen = false; !seen && turn < 200; turn += 1) {
+      inside.wait(5);
+      inside.drain((frame) => {
+        seen ||= frame[12] === BARRIER[0] && frame[13] === BARRIER[1];
+      });
+    }
+  }
+}

@@ -9,11 +9,12 @@ import { linkOf, type PlacementTuple } from "../../src/core/placement.ts";
 import { compileRuleset } from "../../src/core/ruleset.ts";
 import { applyRuleset, Nftables } from "../../src/kernel/nftables.ts";
 import { pairConfig } from "../core/configFixture.ts";
-import { openTap } from "./frames.ts";
+import { ETH_P_ALL_FRAMES, openTap, settle } from "./frames.ts";
 import { inNamespace } from "./namespace.ts";
+import { frameOf } from "./packets.ts";
 
 const sh = (command: string): string => execFileSync("sh", ["-ec", command], { encoding: "utf8" });
-const SERVICE_MAC = [2, 0, 0, 0, 0, 1];
+const SERVICE_MAC = "02:00:00:00:00:01";
 
 /** Every slot another link than its neighbours, so that a slot that is off by one is seen. */
 const SPREAD = Uint8Array.from({ length: SLOTS }, (_, slot) => 1 + ((slot * 7) % 250));
@@ -32,50 +33,6 @@ function dress(): void {
       }
     }'
     sysctl -qw net.netfilter.nf_conntrack_checksum=0`);
-}
-
-function checksum(bytes: readonly number[]): number {
-  let sum = 0;
-  for (let at = 0; at < bytes.length; at += 2) sum += (bytes[at]! << 8) | bytes[at + 1]!;
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  return ~sum & 0xffff;
-}
-
-const be16 = (value: number): number[] => [(value >> 8) & 0xff, value & 0xff];
-
-/** A first packet that conntrack takes for a new session. */
-function payload(tuple: PlacementTuple): number[] {
-  const ports = [...be16(tuple.sourcePort ?? 0), ...be16(tuple.destinationPort ?? 0)];
-  switch (tuple.protocol) {
-    case 6:
-      return [...ports, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
-    case 17:
-      return [...ports, 0, 8, 0, 0];
-    case 132:
-      // An INIT chunk; the verification tag of the packet that carries it is 0 (RFC 9260 §8.5.1).
-      return [...ports, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1];
-    case 1:
-      return [8, 0, 0, 0, ...be16(tuple.identifier ?? 0), 0, 1];
-    case 58:
-      return [128, 0, 0, 0, ...be16(tuple.identifier ?? 0), 0, 1];
-    default:
-      return [1, 2, 3, 4, 5, 6, 7, 8];
-  }
-}
-
-/** An Ethernet frame with the tuple's packet, `index` in the IPv4 identification or the IPv6 flow label. */
-function frameOf(tuple: PlacementTuple, index: number): Uint8Array {
-  const body = payload(tuple);
-  const ethernet = [...SERVICE_MAC, 2, 0, 0, 0, 0, 9];
-  if (tuple.source.length === 16) {
-    const flow = [0x60, (index >> 16) & 0x0f, ...be16(index)];
-    const header = [...flow, ...be16(body.length), tuple.protocol, 64, ...tuple.source, ...tuple.destination];
-    return Uint8Array.from([...ethernet, 0x86, 0xdd, ...header, ...body]);
-  }
-  const fixed = [0x45, 0, ...be16(20 + body.length), ...be16(index), 0, 0, 64, tuple.protocol];
-  const ends = [...tuple.source, ...tuple.destination];
-  const sum = be16(checksum([...fixed, 0, 0, ...ends]));
-  return Uint8Array.from([...ethernet, 0x08, 0x00, ...fixed, ...sum, ...ends, ...body]);
 }
 
 const PROTOCOLS_4 = [6, 17, 132, 1, 50];
@@ -122,13 +79,14 @@ function seenMarks(set: "seen" | "seen6"): Map<number, number> {
 
 test("the kernel places 4,000 sessions exactly as placement.ts says, for several seeds", inNamespace, () => {
   dress();
-  const tap = openTap("host", 0);
+  const [tap, inside] = [openTap("host", 0), openTap("us-lan", ETH_P_ALL_FRAMES)];
   const all = tuples(4000);
   for (const seed of [12345, 0, 0xffffffff]) {
     applyRuleset(compileRuleset(pairConfig({ placementSeed: seed }), SPREAD));
     sh("nft flush set inet watch seen; nft flush set inet watch seen6");
     all.forEach((tuple, index) => {
-      assert.ok(tap.send(frameOf(tuple, index + 1)) > 0);
+      assert.ok(tap.send(frameOf(tuple, { destinationMac: SERVICE_MAC, index: index + 1 })) > 0);
+      if (index % 100 === 99) settle(tap, inside, 1);
     });
     const [four, six] = [seenMarks("seen"), seenMarks("seen6")];
     all.forEach((tuple, index) => {
@@ -138,23 +96,26 @@ test("the kernel places 4,000 sessions exactly as placement.ts says, for several
     });
   }
   tap.close();
+  inside.close();
 });
 
 test("a slot without a link gives no mark; moving slots touches only those", inNamespace, () => {
   const config = pairConfig();
-  const tap = openTap("host", 0);
+  const [tap, inside] = [openTap("host", 0), openTap("us-lan", ETH_P_ALL_FRAMES)];
   const half = SPREAD.map((link, slot) => (slot % 2 === 0 ? link : 0));
   assert.equal(applyRuleset(compileRuleset(config, half)), true);
   assert.equal(applyRuleset(compileRuleset(config, half)), false, "twice changes nothing");
   sh("nft flush set inet watch seen; nft flush set inet watch seen6");
   const all = tuples(400);
   all.forEach((tuple, index) => {
-    tap.send(frameOf(tuple, index + 1));
+    tap.send(frameOf(tuple, { destinationMac: SERVICE_MAC, index: index + 1 }));
   });
+  settle(tap, inside, 1);
   const [four, six] = [seenMarks("seen"), seenMarks("seen6")];
   all.forEach((tuple, index) => {
     const mark = (tuple.source.length === 4 ? four : six).get(index + 1);
     assert.equal(mark, linkOf(tuple, config.placementSeed, half));
   });
   tap.close();
+  inside.close();
 });
