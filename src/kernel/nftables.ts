@@ -105,15 +105,19 @@ export class Nftables {
     const output = this.#natives.output(this.#context) ?? "";
     const words = (this.#natives.error(this.#context) ?? "").trim();
     if (result === 0) return output;
-    throw refusal(operation, words);
+    throw refusal(operation, words, text);
   }
 }
 
-/** Turns `<cmdline>:3:2-9: Error: Could not process rule: No such file or directory\n LINE\n ^^^^` into an error. */
-function refusal(operation: string, words: string): BoundaryError {
-  const lines = words.split("\n").filter((line) => !/^[\s^~]*$/.test(line));
-  const first = (lines[0] ?? "no reason given").replace(/^[^:]*:\d+:\d+(-\d+)?: /, "");
-  const about = lines[1]?.trim();
+/**
+ * Turns `<cmdline>:3:2-9: Error: Could not process rule: No such file or directory` into an error with the line that it
+ * is about. The line is taken from `commands`: of a buffer, libnftables 1.0.6 shows the first, whichever it means.
+ */
+function refusal(operation: string, words: string, commands: string): BoundaryError {
+  const message = words.split("\n").find((line) => !/^[\s^~]*$/.test(line)) ?? "no reason given";
+  const place = /^[^:]*:(\d+):\d+(?:-\d+)?: /.exec(message);
+  const first = place === null ? message : message.slice(place[0].length);
+  const about = place === null ? undefined : commands.split("\n")[Number(place[1]) - 1]?.trim();
   const text = about === undefined ? first : `${first} in: ${about}`;
   const code = codeOf(first);
   return new BoundaryError({
