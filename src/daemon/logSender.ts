@@ -136,6 +136,7 @@ export class LogSender {
       this.#dump.dump.close();
       this.#dump = null;
     }
+    if (this.state.snapshot === null) this.#held = null;
     this.#settle();
     const synchronised = isSynchronised(this.state);
     if (synchronised !== this.#wasSynchronised) {

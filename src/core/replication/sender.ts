@@ -6,11 +6,12 @@
 // Invariants
 // S1  Sequence numbers grow by one a record, without a gap, from snapshot-begin to the next snapshot-begin.
 //     snapshot-end takes one number: acknowledged, it means that the standby has swept.
-// S2  A snapshot record is sent only if no change of its key was seen since the snapshot began. The driver reads
-//     the chunk first and drains the events after it: what changed between the two is in the set by then.
+// S2  A snapshot record is sent only if no change of its key was sent since the snapshot began: a chunk is older than
+//     the moment of its sending. What changed and was not sent yet follows it in the log. (The driver reads a chunk
+//     first and drains the events before it sends it: fewer records are then said twice.)
 // S3  Whatever is lost (overrun, log full, set full, dump failed) begins a snapshot anew, and the standby hears so
 //     in the log's own order, behind everything that it may still believe.
-// S4  Unacknowledged bytes stay below LOG_BYTES_MAX; a snapshot takes SNAPSHOT_WINDOW_BYTES of them at most.
+// S4  Unacknowledged bytes stay below LOG_BYTES_MAX and one chunk; no chunk is read above SNAPSHOT_WINDOW_BYTES.
 // S5  Nothing is sent while nobody subscribed. Positions advance all the same: a standby that is not there
 //     falls behind, and its distance is the truth.
 

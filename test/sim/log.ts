@@ -1,0 +1,333 @@
+// The log simulator: two nodes in virtual time, a connection that delays and is lost at any point, a standby as slow as
+// the seed says, packets that change the active's table all the while, takeovers, restarts and refusals. From
+// outside it checks: what was acknowledged is in the standby's kernel; a standby that says "synchronised" with
+// nothing on the way has exactly the active's table; and once the faults end, both are equal within a bound.
+
+import { type Millis, millis, type Role } from "../../src/base/units.ts";
+import { isSynchronised } from "../../src/core/replication/receiver.ts";
+import * as sender from "../../src/core/replication/sender.ts";
+import type { Position } from "../../src/wire/control.ts";
+import { type Mutation, type SimMessage, SimNode, VERSIONS } from "./logNode.ts";
+import { createRandom, type Random } from "./random.ts";
+
+export interface LogRun {
+  readonly seed: number;
+  readonly steps: number;
+  readonly totals: Readonly<Record<string, number>>;
+}
+
+interface Logged {
+  readonly sequence: number;
+  readonly operation: string;
+  readonly id: number;
+  readonly version: number;
+}
+
+type Name = "a" | "b";
+const other = (name: Name): Name => (name === "a" ? "b" : "a");
+
+const QUIET_STEPS_MAX = 30_000;
+
+class LogWorld {
+  readonly #random: Random;
+  readonly #nodes: { readonly a: SimNode; readonly b: SimNode };
+  /** Messages on their way to each node, in order. */
+  readonly #wire: Record<Name, { at: number; message: SimMessage }[]> = { a: [], b: [] };
+  readonly #ids: number;
+  readonly #delayMs: number;
+  readonly #weights: Record<string, number>;
+  #now: Millis = millis(0);
+  #connected = false;
+  #active: Name = "a";
+  #term = 2;
+  /** Since the subscription in force began: every record, by sequence, and the last of each session. */
+  #log: Logged[] = [];
+  #last = new Map<number, Logged>();
+  #checked = 0;
+  #laggingRole: (() => void) | null = null;
+  #takeovers = 0;
+  #cuts = 0;
+  #syncChecks = 0;
+
+  constructor(seed: number, mutation: Mutation | null) {
+    const random = createRandom(seed);
+    this.#random = random;
+    this.#ids = 4 + random.below(60);
+    this.#delayMs = random.pick([0, 1, 5, 20]);
+    // Swarm: some faults off, the others with wild weights.
+    const maybe = (weight: number): number => (random.chance(0.5) ? weight * random.next() : 0);
+    this.#weights = {
+      traffic: 1 + 6 * random.next(),
+      turn: 1 + 2 * random.next(),
+      network: 1 + 4 * random.next(),
+      work: random.chance(0.3) ? 0.3 : 1 + 4 * random.next(),
+      time: 1,
+      cut: maybe(0.05),
+      takeover: maybe(0.03),
+      restart: maybe(0.03),
+      refuse: maybe(0.02),
+      lull: 0.02,
+    };
+    const logBytesMax = random.pick([300, 1000, 1e6]);
+    const options = (name: Name) => ({
+      name,
+      random,
+      mutation,
+      limits: {
+        logBytesMax,
+        snapshotWindowBytes: Math.min(random.pick([100, 300, 1e6]), logBytesMax),
+        restartPaceMs: random.pick([0, 20]),
+      },
+      keysMax: random.pick([4, 1000, 1000]),
+      eventsMax: random.pick([6, 1000, 1000]),
+      chunkRecords: 1 + random.below(8),
+      sliceRecords: 1 + random.below(4),
+      send: (message: SimMessage) => this.#send(other(name), message),
+      fail: (reason: string) => {
+        throw new Error(`${name} ends the connection: ${reason}`);
+      },
+      logged: (_: number, sequence: number, change: Omit<Logged, "sequence">) => {
+        if (name !== this.#active) return;
+        const logged = { sequence, ...change };
+        this.#log.push(logged);
+        this.#last.set(change.id, logged);
+      },
+      acknowledged: (position: Position) => this.#checkAcknowledged(name, position),
+    });
+    this.#nodes = { a: new SimNode(options("a")), b: new SimNode(options("b")) };
+  }
+
+  run(steps: number): number {
+    this.#nodes.a.setRole("active", 2);
+    this.#nodes.b.setRole("standby", 0);
+    this.#connect();
+    for (let step = 0; step < steps; step += 1) this.#step();
+    return steps + this.#settle();
+  }
+
+  totals(): Record<string, number> {
+    const sums: Record<string, number> = {
+      takeovers: this.#takeovers,
+      cuts: this.#cuts,
+      syncChecks: this.#syncChecks,
+    };
+    for (const node of [this.#nodes.a, this.#nodes.b])
+      for (const [name, value] of Object.entries(node.totals())) sums[name] = (sums[name] ?? 0) + value;
+    return sums;
+  }
+
+  #step(): void {
+    const total = Object.values(this.#weights).reduce((sum, weight) => sum + weight, 0);
+    let draw = this.#random.next() * total;
+    for (const [name, weight] of Object.entries(this.#weights)) {
+      draw -= weight;
+      if (draw < 0) {
+        this.#act(name);
+        break;
+      }
+    }
+    this.#checkSynchronised();
+  }
+
+  #act(name: string): void {
+    const random = this.#random;
+    switch (name) {
+      case "traffic":
+        this.#traffic(1 + random.below(3));
+        return;
+      case "turn":
+        for (const node of [this.#nodes.a, this.#nodes.b]) node.turn(1 + random.below(3));
+        return;
+      case "network":
+        this.#deliver();
+        return;
+      case "work":
+        this.#nodes[random.pick(["a", "b"] as const)].work();
+        return;
+      case "time":
+        this.#advance(random.between(0, 10));
+        return;
+      case "cut":
+        if (this.#connected) this.#disconnect();
+        else this.#connect();
+        return;
+      case "takeover":
+        this.#takeover();
+        return;
+      case "restart":
+        this.#restart(random.pick(["a", "b"] as const), random.chance(0.3));
+        return;
+      case "lull":
+        for (let round = 0; round < 150; round += 1) {
+          this.#flow();
+          this.#checkSynchronised();
+        }
+        return;
+      case "refuse":
+        this.#nodes[random.pick(["a", "b"] as const)].refusing = random.chance(0.5);
+    }
+  }
+
+  /** A millisecond in which everything does what it has to do, and nothing else happens. */
+  #flow(): void {
+    this.#advance(1);
+    for (const node of [this.#nodes.a, this.#nodes.b]) {
+      node.turn(100);
+      node.work();
+    }
+    this.#deliver();
+  }
+
+  #traffic(changes: number): void {
+    const node = this.#nodes[this.#active];
+    for (let index = 0; index < changes; index += 1) {
+      const id = this.#random.below(this.#ids);
+      const version = this.#random.below(VERSIONS);
+      if (!node.entries.has(id)) node.change("create", id, version);
+      else node.change(this.#random.chance(0.5) ? "delete" : "update", id, version);
+    }
+  }
+
+  #advance(byMs: number): void {
+    this.#now = millis(this.#now + byMs);
+    for (const node of [this.#nodes.a, this.#nodes.b]) {
+      node.now = this.#now;
+      node.timers();
+    }
+    if (this.#laggingRole !== null && this.#random.chance(0.5)) this.#catchUp();
+  }
+
+  #send(to: Name, message: SimMessage): void {
+    if (!this.#connected) return;
+    if (message.kind === "snapshot-begin") {
+      this.#log = [];
+      this.#last.clear();
+      this.#checked = 0;
+    }
+    this.#wire[to].push({ at: this.#now + this.#delayMs * this.#random.next(), message });
+  }
+
+  #deliver(): void {
+    for (const name of ["a", "b"] as const) {
+      const first = this.#wire[name][0];
+      if (first === undefined || first.at > this.#now) continue;
+      this.#wire[name].shift();
+      this.#nodes[name].deliver(first.message);
+    }
+  }
+
+  #connect(): void {
+    this.#connected = true;
+    const { a, b } = this.#nodes;
+    a.up(b.role, b.term);
+    b.up(a.role, a.term);
+  }
+
+  #disconnect(): void {
+    this.#cuts += 1;
+    this.#connected = false;
+    this.#wire.a = [];
+    this.#wire.b = [];
+    this.#log = [];
+    this.#last.clear();
+    this.#checked = 0;
+    this.#nodes.a.down();
+    this.#nodes.b.down();
+  }
+
+  /** The standby becomes active at once; the former active's daemon hears of it later. */
+  #takeover(): void {
+    if (this.#laggingRole !== null) return;
+    this.#takeovers += 1;
+    const former = this.#active;
+    this.#active = other(former);
+    this.#term += 1;
+    this.#log = [];
+    this.#last.clear();
+    this.#checked = 0;
+    const [node, term] = [this.#nodes[this.#active], this.#term];
+    node.setRole("active", term);
+    this.#laggingRole = () => this.#nodes[former].setRole("standby" as Role, term - 1);
+  }
+
+  #catchUp(): void {
+    const lagging = this.#laggingRole;
+    this.#laggingRole = null;
+    lagging?.();
+  }
+
+  /** A daemon restarts; a standby's machine may have lost its power, and with it its table. */
+  #restart(name: Name, wiped: boolean): void {
+    if (this.#connected) this.#disconnect();
+    this.#nodes[name].restart(wiped && name !== this.#active);
+    if (this.#random.chance(0.8)) this.#connect();
+  }
+
+  /** What the standby acknowledged, the active may count on. */
+  #checkAcknowledged(name: Name, position: Position): void {
+    if (name !== this.#active || position.term !== this.#nodes[name].term) return;
+    const standby = this.#nodes[other(name)];
+    // Between its takeover and its hearing of it, the other is nobody's standby.
+    if (standby.role !== "standby" || standby.receiver.phase === "waiting") return;
+    for (; this.#checked < this.#log.length; this.#checked += 1) {
+      const logged = this.#log[this.#checked]!;
+      if (logged.sequence > position.sequence) return;
+      if (this.#last.get(logged.id) !== logged || standby.refusedIds.has(logged.id)) continue;
+      const found = standby.entries.get(logged.id)?.version;
+      const wanted = logged.operation === "delete" ? undefined : logged.version;
+      if (found !== wanted)
+        throw new Error(
+          `acknowledged ${position.sequence}, but session ${logged.id} is ${found} instead of ${wanted}`,
+        );
+    }
+  }
+
+  /** A standby that says so, with nothing on the way, has the active's table. */
+  #checkSynchronised(): void {
+    const active = this.#nodes[this.#active];
+    const standby = this.#nodes[other(this.#active)];
+    if (!this.#connected || standby.role !== "standby" || this.#laggingRole !== null) return;
+    if (!isSynchronised(standby.receiver) || !active.idle || !standby.idle) return;
+    if (this.#wire.a.length + this.#wire.b.length > 0 || active.sender.snapshot !== null) return;
+    this.#syncChecks += 1;
+    this.#assertEqual("synchronised with nothing on the way");
+  }
+
+  #assertEqual(when: string): void {
+    const active = this.#nodes[this.#active].entries;
+    const standby = this.#nodes[other(this.#active)].entries;
+    for (const [id, { version }] of active)
+      if (standby.get(id)?.version !== version)
+        throw new Error(`${when}: session ${id} is ${standby.get(id)?.version} instead of ${version}`);
+    for (const id of standby.keys()) if (!active.has(id)) throw new Error(`${when}: session ${id} is extra`);
+  }
+
+  /** The faults end: within a bound the standby is synchronised and equal. */
+  #settle(): number {
+    this.#catchUp();
+    for (const node of [this.#nodes.a, this.#nodes.b]) node.refusing = false;
+    if (!this.#connected) this.#connect();
+    for (let step = 0; step < QUIET_STEPS_MAX; step += 1) {
+      this.#flow();
+      if (step % 100 === 0) this.#advance(1000);
+      const [active, standby] = [this.#nodes[this.#active], this.#nodes[other(this.#active)]];
+      const quiet = active.idle && standby.idle && this.#wire.a.length + this.#wire.b.length === 0;
+      if (quiet && isSynchronised(standby.receiver) && sender.isSynchronised(active.sender)) {
+        this.#assertEqual("after quiet");
+        return step;
+      }
+    }
+    const { receiver: receiving, sender: sending } = {
+      receiver: this.#nodes[other(this.#active)].receiver,
+      sender: this.#nodes[this.#active].sender,
+    };
+    throw new Error(`never quiet: ${JSON.stringify(receiving)} ${sender.describe(sending)}`);
+  }
+}
+
+/** One seed. Throws where an invariant does not hold. */
+export function runLog(seed: number, mutation: Mutation | null = null, steps = 600): LogRun {
+  const world = new LogWorld(seed, mutation);
+  const taken = world.run(steps);
+  return { seed, steps: taken, totals: world.totals() };
+}
