@@ -57,8 +57,8 @@ export interface PairLinkState {
   readonly counters: Readonly<Record<string, number>>;
 }
 
-/** One line a second and reason: a flood of strangers must not become a flood of lines. */
-const LOG_EVERY_MS = 1000;
+/** One line in ten seconds and reason: a flood of strangers must not become a flood of lines. */
+const LOG_EVERY_MS = 10_000;
 
 export class PairLink {
   readonly #options: PairLinkOptions;

@@ -83,7 +83,8 @@ function wordOf(high: number, low: number): number {
 /** Index of the pair's slot, or of the empty slot where it belongs. */
 function find(words: Uint32Array, a: number, b: number): number {
   const mask = words.length / 2 - 1;
-  let slot = (a ^ Math.imul(b, 0x9e3779b1)) & mask;
+  const mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35);
+  let slot = (mixed ^ (mixed >>> 15)) & mask;
   while (true) {
     const at = slot * 2;
     const second = words[at + 1]!;

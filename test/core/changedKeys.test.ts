@@ -1,0 +1,56 @@
+// The set of changed keys against a plain Set, and the filter that it is for.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ChangedKeys, dropChanged, markChanged } from "../../src/core/replication/changedKeys.ts";
+import { batchOf, deletion, session } from "./records.ts";
+
+const word = fc.oneof(fc.constantFrom(0, 1, 0x7fffffff, 0x80000000, 0xffffffff), fc.nat({ max: 0xffffffff }));
+
+test("it holds what a Set holds, whatever the words", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(word, word)), fc.array(fc.tuple(word, word)), (added, asked) => {
+      const keys = new ChangedKeys();
+      // A second word of 0 stands for the first one with its lowest bit set: the one pair of keys that share a place.
+      const name = (high: number, low: number): string => `${high} ${low === 0 ? (high | 1) >>> 0 : low}`;
+      const model = new Set(added.map(([high, low]) => name(high, low)));
+      for (const [high, low] of added) assert.equal(keys.add(high, low), true);
+      assert.equal(keys.size, model.size);
+      for (const [high, low] of [...added, ...asked])
+        assert.equal(keys.has(high, low), model.has(name(high, low)));
+      keys.clear();
+      for (const [high, low] of added) assert.equal(keys.has(high, low), false);
+    }),
+  );
+});
+
+test("it grows, refuses what is beyond its bound, and gives its memory back", () => {
+  const keys = new ChangedKeys(100_000);
+  for (let key = 0; key < 100_000; key += 1) assert.equal(keys.add(Math.imul(key, 0x9e3779b1), key), true);
+  assert.equal(keys.add(1, 0xfffffff0), false);
+  assert.equal(keys.add(Math.imul(5, 0x9e3779b1), 5), true);
+  assert.equal(keys.size, 100_000);
+  for (let key = 0; key < 100_000; key += 1) assert.ok(keys.has(Math.imul(key, 0x9e3779b1), key));
+  keys.clear();
+  assert.equal(keys.size, 0);
+  assert.equal(keys.has(Math.imul(5, 0x9e3779b1), 5), false);
+});
+
+test("a chunk keeps exactly the sessions that did not change, in order", () => {
+  const ids = fc.uniqueArray(fc.nat({ max: 200 }), { maxLength: 40 });
+  fc.assert(
+    fc.property(ids, fc.uniqueArray(fc.nat({ max: 200 })), fc.nat(), (dumped, changed, seed) => {
+      const keys = new ChangedKeys(1000, seed);
+      assert.ok(
+        markChanged(keys, batchOf(changed.map((id) => (id % 2 === 0 ? deletion(id) : session(id, 3))))),
+      );
+      const chunk = batchOf(dumped.map((id) => session(id)));
+      const wanted = dumped.filter((id) => !changed.includes(id)).map((id) => session(id));
+      const kept = dropChanged(keys, chunk, dumped.length);
+      assert.equal(kept.count, wanted.length);
+      assert.deepEqual(chunk.subarray(0, kept.length), batchOf(wanted));
+    }),
+    { numRuns: 200 },
+  );
+});
