@@ -27,6 +27,7 @@ import { readDaemonRequest } from "./wire/controlRequests.ts";
 
 const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
+const MEND_MS = 5000;
 const WITNESSES_PER_SEGMENT = 16;
 const GATED_MS_MAX = 10_000;
 const HANDOVER_ACKNOWLEDGE_MS = 3000;
@@ -66,6 +67,7 @@ class Daemon {
   /** The kernel was touched: before that there is nothing of this start to take back. */
   #hung = false;
   #dressed = false;
+  #gateRepairs = 0;
   #stopping: Promise<void> | null = null;
   #finish: (code: number) => void = () => undefined;
   readonly ended: Promise<number>;
@@ -111,6 +113,8 @@ class Daemon {
     this.#report();
     this.#every(REPORT_MS, () => this.#report());
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
+    // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
+    this.#every(MEND_MS, () => this.#wardrobe.mend());
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
     log("ready to serve");
   }
@@ -162,7 +166,9 @@ class Daemon {
     if (state === null || this.#replicator === null) return;
     this.#replicator.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
     // A gate that was put back found its interfaces down: what hangs on them is put back as well.
-    if (this.#dressed && state.segments.every((segment) => segment.gated)) this.#wardrobe.mend();
+    if (!this.#dressed || state.gateRepairs === this.#gateRepairs) return;
+    this.#gateRepairs = state.gateRepairs;
+    this.#wardrobe.mend();
   }
 
   #report(): void {

@@ -137,6 +137,7 @@ function stateOf(sources: StateSources): HeartState {
     lastTakeover: notices.lastTakeover,
     alarms: notices.alarms,
     realTime,
+    gateRepairs: driver.counters.gateRepairs,
     renewals: {
       done: driver.counters.renewed,
       refused: driver.counters.refused,

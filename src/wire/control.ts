@@ -104,6 +104,8 @@ export interface HeartState {
   readonly lastTakeover: TakeoverReport | null;
   readonly alarms: readonly AlarmState[];
   readonly realTime: boolean;
+  /** How often somebody removed the gate's table and heart put it back, since start: interfaces were down then. */
+  readonly gateRepairs: number;
   /** Lease renewals refused after a lapse, longest interval between two renewals, since start. */
   readonly renewals: { readonly done: number; readonly refused: number; readonly longestMs: number };
 }
