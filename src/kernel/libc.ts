@@ -123,6 +123,7 @@ const natives = {
   prctl: lib.func("int prctl(int, const char *, uint64_t, uint64_t, uint64_t)"),
   sched_setscheduler: lib.func("int sched_setscheduler(int, int, const int32_t *)"),
   setpriority: lib.func("int setpriority(int, uint32_t, int)"),
+  memfd_create: lib.func("int memfd_create(const char *, uint32_t)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
 };
 
@@ -240,6 +241,11 @@ export function setProcessName(name: string): void {
 /** True where allowed. `priority` 1..99. */
 export function setRealTimePriority(priority: number): boolean {
   return (natives.sched_setscheduler(0, SCHED_FIFO, new Int32Array([priority])) as number) === 0;
+}
+/** A file in memory, without a name on any disk: `/proc/self/fd/N` is its path for a library that wants one. */
+export function memoryFile(name: string): number {
+  const MFD_CLOEXEC = 1;
+  return checked(`make the memory file ${name}`, natives.memfd_create(name, MFD_CLOEXEC) as number);
 }
 /** Interface index, or 0 where there is no such interface. */
 export function interfaceIndex(name: string): number {

@@ -2,11 +2,12 @@
 // nothing that is timed: a call may wait for somebody else's commit (failover.md §2). It knows no ruleset of ours.
 // The socket inside belongs to the network namespace in which the object was made.
 
+import { writeFileSync } from "node:fs";
 import koffi from "koffi";
 import { BoundaryError } from "../base/errors.ts";
 import { SLOTS } from "../base/limits.ts";
 import { RULESET_TABLE, updateSlots } from "../core/ruleset.ts";
-import { errno, errnoName, strerror } from "./libc.ts";
+import { close, errno, errnoName, memoryFile, strerror } from "./libc.ts";
 
 /** <nftables/libnftables.h> */
 const NFT_CTX_OUTPUT_STATELESS = 1 << 2;
@@ -25,6 +26,7 @@ interface Natives {
   output(context: unknown): string;
   error(context: unknown): string;
   run(context: unknown, text: string): number;
+  runFile(context: unknown, path: string): number;
 }
 
 let loaded: Natives | null = null;
@@ -54,6 +56,7 @@ function natives(): Natives {
     bufferError: lib.func("int nft_ctx_buffer_error(void *)"),
     output: lib.func("const char *nft_ctx_get_output_buffer(void *)"),
     error: lib.func("const char *nft_ctx_get_error_buffer(void *)"),
+    runFile: lib.func("int nft_run_cmd_from_filename(void *, const char *)"),
     run: lib.func("int nft_run_cmd_from_buffer(void *, const char *)"),
   };
   return loaded;
@@ -97,10 +100,22 @@ export class Nftables {
     this.#context = null;
   }
 
+  /** Of a buffer libnftables 1.0.6 does not tell which line was refused, and shows the first; of a file it tells. */
+  #run(text: string): number {
+    if (!text.trimEnd().includes("\n")) return this.#natives.run(this.#context, text);
+    const file = memoryFile("nft");
+    try {
+      writeFileSync(file, text);
+      return this.#natives.runFile(this.#context, `/proc/self/fd/${file}`);
+    } finally {
+      close(file);
+    }
+  }
+
   #execute(operation: string, text: string, flags: number): string {
     if (this.#context === null) throw new Error("nftables: used after close");
     this.#natives.setFlags(this.#context, flags);
-    const result = this.#natives.run(this.#context, text);
+    const result = this.#run(text);
     // The error buffer holds warnings too; only the result says whether it was refused.
     const output = this.#natives.output(this.#context) ?? "";
     const words = (this.#natives.error(this.#context) ?? "").trim();
@@ -109,15 +124,14 @@ export class Nftables {
   }
 }
 
-/**
- * Turns `<cmdline>:3:2-9: Error: Could not process rule: No such file or directory` into an error with the line that it
- * is about. The line is taken from `commands`: of a buffer, libnftables 1.0.6 shows the first, whichever it means.
- */
+/** Turns `FILE:3:2-9: Error: Could not process rule: No such file or directory` into an error with line 3. */
 function refusal(operation: string, words: string, commands: string): BoundaryError {
   const message = words.split("\n").find((line) => !/^[\s^~]*$/.test(line)) ?? "no reason given";
   const place = /^[^:]*:(\d+):\d+(?:-\d+)?: /.exec(message);
   const first = place === null ? message : message.slice(place[0].length);
-  const about = place === null ? undefined : commands.split("\n")[Number(place[1]) - 1]?.trim();
+  const line = place === null ? 1 : Number(place[1]);
+  const isNamed = place !== null || !commands.trimEnd().includes("\n");
+  const about = !isNamed ? undefined : commands.split("\n")[line - 1]?.trim();
   const text = about === undefined ? first : `${first} in: ${about}`;
   const code = codeOf(first);
   return new BoundaryError({
