@@ -52,6 +52,7 @@ export async function labMain(args: readonly string[]): Promise<number> {
   process.env.PATH = labEnvironment("").PATH;
   const startedMs = nowMs();
   const context: LabContext = {
+    args,
     options,
     userNamespace: process.env[INSIDE_VARIABLE] !== undefined,
     progress: (text) =>
@@ -73,7 +74,7 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
   const missing: (Missing | null)[] = [];
   if (!userNamespace && !(await mayMakeNamespaces())) {
     const own = await missingUserNamespace();
-    if (own === null) enterUserNamespace();
+    if (own === null) enterUserNamespace(context.args);
     missing.push(own);
   }
   const sessions = options.up ? 0 : options.live + options.background;
@@ -87,15 +88,9 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
 }
 
 /** Starts the same command again as root of a user namespace, in place of this process. */
-function enterUserNamespace(): never {
+function enterUserNamespace(args: readonly string[]): never {
   const cli = fileURLToPath(new URL("../cli.ts", import.meta.url));
-  const words = [
-    process.execPath,
-    "--disable-warning=ExperimentalWarning",
-    cli,
-    "lab",
-    ...process.argv.slice(3),
-  ];
+  const words = [process.execPath, "--disable-warning=ExperimentalWarning", cli, "lab", ...args];
   const environment = { ...process.env, [INSIDE_VARIABLE]: "1" } as NodeJS.ProcessEnv;
   process.execve!(findProgram("unshare"), ["unshare", "-Urnm", "--", ...words], environment);
   throw new Error("unreachable: execve returned");

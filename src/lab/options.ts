@@ -25,6 +25,8 @@ export interface LabOptions {
 
 /** What every command of the laboratory is given. */
 export interface LabContext {
+  /** As they were given, for starting again elsewhere. */
+  readonly args: readonly string[];
   readonly options: LabOptions;
   /** Not root in the machine's eyes: inside a user namespace. */
   readonly userNamespace: boolean;

@@ -19,7 +19,8 @@ export type NodeName = "a" | "b";
 export const NODES: readonly NodeName[] = ["a", "b"];
 export const otherNode = (node: NodeName): NodeName => (node === "a" ? "b" : "a");
 
-const PROGRAM = fileURLToPath(new URL("../../bin/understudy", import.meta.url));
+/** The launcher, as a user starts it. */
+export const PROGRAM = fileURLToPath(new URL("../../bin/understudy", import.meta.url));
 const LOG_TAIL_BYTES = 2000;
 
 export interface PairOptions {

@@ -3,10 +3,11 @@
 
 import { fileURLToPath } from "node:url";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
+import { nowMs } from "./clock.ts";
 import { boot, crashProcess, cutPower, freeze, killPorts, revivePorts } from "./faults.ts";
 import { startLoad } from "./load.ts";
 import type { LabContext } from "./options.ts";
-import { createPair, NODES, type NodeName, otherNode } from "./pair.ts";
+import { createPair, NODES, type NodeName, otherNode, PROGRAM } from "./pair.ts";
 import { findProgram } from "./requirements.ts";
 import { becomeReady, handOver } from "./stage.ts";
 import { describeTopology } from "./topology.ts";
@@ -86,7 +87,7 @@ function standingText(world: World, active: NodeName, userNamespace: boolean): s
   return `
 The laboratory ${world.lab} stands; ${active} is active. Everything about it: ${world.directory}
 
-  Look at the pair            ${enter(active)} understudy show pair --node ${node}
+  Look at the pair            ${enter(active)} ${PROGRAM} show pair --node ${node}
   Be a host of the LAN        ${enter("h1")} sh
   See the active's sessions   ${enter(active)} conntrack -L
   Be in the Internet          ${enter("internet")} sh
@@ -135,7 +136,7 @@ export async function standDown(context: LabContext): Promise<number> {
 export async function strike(context: LabContext, words: readonly string[]): Promise<number> {
   const { options, progress } = context;
   const state = choose(options.lab);
-  if (state.userNamespace && process.getuid?.() !== 0) enterStanding(state);
+  if (state.userNamespace && process.getuid?.() !== 0) enterStanding(state, context.args);
   const world = adopt(state);
   const [name = "", ...args] = words;
   const fault = FAULTS[name];
@@ -200,21 +201,15 @@ function adopt(state: WorldState): World {
     startedMs: 0,
     faults,
     dead: [],
-    note: (what) => faults.push({ atMs: performance.now(), what }),
+    note: (what) => faults.push({ atMs: nowMs(), what }),
     close: () => removeWorld(state.directory),
   };
 }
 
 /** A user's laboratory is inside a user namespace: go there, in place of this process. */
-function enterStanding(state: WorldState): never {
+function enterStanding(state: WorldState, args: readonly string[]): never {
   const cli = fileURLToPath(new URL("../cli.ts", import.meta.url));
-  const words = [
-    process.execPath,
-    "--disable-warning=ExperimentalWarning",
-    cli,
-    "lab",
-    ...process.argv.slice(3),
-  ];
+  const words = [process.execPath, "--disable-warning=ExperimentalWarning", cli, "lab", ...args];
   const pid = String(state.namespaces.switch);
   process.execve!(
     findProgram("nsenter"),
