@@ -11,6 +11,7 @@ import {
   CONFLICT_PROBE_MS,
   type ElectionState,
   echoAgeMs,
+  forgetProbes,
   isPreferred,
   isWitnessed,
   LAPSED_MS_MAX,
@@ -25,7 +26,9 @@ import {
   tellRole,
   WITNESS_ASK_FAST_INTERVAL_MS,
   WITNESS_ASK_INTERVAL_MS,
+  WITNESS_CLAIM_MS,
   WITNESS_MS,
+  WITNESS_RECENT_MS,
   waitOutMs,
   witnessBits,
 } from "./state.ts";
@@ -56,13 +59,15 @@ export function watchDeafness(state: ElectionState, now: number, effects: Electi
 }
 
 /** Start of the silence, without the arbiter's answers: the last heartbeat, or a restart of the clock. */
-function silentSince(state: ElectionState): number {
-  const heard = state.deafSince >= 0 ? Math.min(state.peer.heardAt, state.deafSince) : state.peer.heardAt;
+function silentSince(state: ElectionState, now: number): number {
+  const deaf = state.deafSince >= 0 && now - state.deafSince >= DEAF_MS && isPeerAbsent(state, now);
+  const heard = deaf ? state.deafSince : state.peer.heardAt;
   return Math.max(heard, state.quietFloor);
 }
 
 /** Start of the wait: an answer proves a lease as a heartbeat does. */
-const quietSince = (state: ElectionState): number => Math.max(silentSince(state), state.answeredAt);
+const quietSince = (state: ElectionState, now: number): number =>
+  Math.max(silentSince(state, now), state.answeredAt);
 
 /** Upper bound of the lease that the peer may hold, ms, after this silence. */
 function peerLeaseMs(state: ElectionState, now: number): number {
@@ -83,18 +88,18 @@ function quietNeededMs(state: ElectionState, leaseMs: number): number {
 }
 
 /** From when on probes are sent: not before the lease ended, or its dying kernel would answer for a dead heart. */
-function probeFrom(state: ElectionState, leaseMs: number): number {
+function probeFrom(state: ElectionState, now: number, leaseMs: number): number {
   const timers = state.config.timers;
-  const silent = silentSince(state);
+  const silent = silentSince(state, now);
   if (state.unsafe.probeBeforeLeaseEnd === true) return silent + 2 * timers.heartbeatMs;
   if (leaseMs >= timers.deadAfterMs) return silent + timers.deadAfterMs;
   return silent + quietNeededMs(state, leaseMs) - timers.deadAfterMs + timers.leaseMs;
 }
 
 /** An answer before this moment is that of a lease that may outlive its heart: it is no proof of life. */
-function countsFrom(state: ElectionState, leaseMs: number): number {
-  if (leaseMs >= state.config.timers.deadAfterMs) return silentSince(state) + leaseMs;
-  return probeFrom(state, leaseMs);
+function countsFrom(state: ElectionState, now: number, leaseMs: number): number {
+  if (leaseMs >= state.config.timers.deadAfterMs) return silentSince(state, now) + leaseMs;
+  return probeFrom(state, now, leaseMs);
 }
 
 const mayClaim = (state: ElectionState): boolean =>
@@ -103,24 +108,21 @@ const mayClaim = (state: ElectionState): boolean =>
 /** Asks, waits, and claims where the rules allow it. Once a turn, after everything was drained. */
 export function judgeSilence(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   if (!mayClaim(state) || state.opening !== null) return;
-  if (!isPeerAbsent(state, now)) {
-    forgetProbes(state);
-    setAlarm(state, "heartbeats-lost-gate-answers", false, effects);
-    return;
-  }
   if (state.phase === Phase.Lapsed && now - state.phaseSince >= LAPSED_MS_MAX) {
+    state.candidate = false;
     setPhase(state, now, Phase.Standby);
     tellRole(state, "lapsed", effects);
   }
-  if (state.phase !== Phase.Lapsed) state.candidate = false;
+  const absent = isPeerAbsent(state, now);
+  if (!absent) setAlarm(state, "heartbeats-lost-gate-answers", false, effects);
+  else if (state.phase !== Phase.Lapsed) state.candidate = false;
   if (state.witnessedSince < 0 && state.unsafe.witnessOff !== true) return;
   const leaseMs = peerLeaseMs(state, now);
-  const claimAt = Math.min(regularClaimAt(state, leaseMs), earlyClaimAt(state, now, leaseMs));
-  if (now >= claimAt && isEligible(state) && mayClaimNow(state, now)) {
-    claim(state, now, effects);
-    return;
-  }
-  if (now >= probeFrom(state, leaseMs)) probeAll(state, now, claimAt, effects);
+  // Probes begin when the lease has ended, a little before the silence counts as death.
+  if (now < probeFrom(state, now, leaseMs)) return;
+  const claimAt = Math.min(regularClaimAt(state, now, leaseMs), earlyClaimAt(state, now, leaseMs));
+  if (absent && now >= claimAt && isEligible(state) && mayClaimNow(state, now)) claim(state, now, effects);
+  else probeAll(state, now, claimAt, effects);
 }
 
 function claim(state: ElectionState, now: number, effects: ElectionEffect[]): void {
@@ -139,8 +141,8 @@ function claim(state: ElectionState, now: number, effects: ElectionEffect[]): vo
 }
 
 /** The lease has run out in every case. */
-const regularClaimAt = (state: ElectionState, leaseMs: number): number =>
-  quietSince(state) + quietNeededMs(state, leaseMs);
+const regularClaimAt = (state: ElectionState, now: number, leaseMs: number): number =>
+  quietSince(state, now) + quietNeededMs(state, leaseMs);
 
 /**
  * Against a long lease: where *every* service segment is witnessed and unanswered for as long as a death takes, the
@@ -150,47 +152,58 @@ function earlyClaimAt(state: ElectionState, now: number, leaseMs: number): numbe
   const { deadAfterMs } = state.config.timers;
   if (leaseMs < deadAfterMs) return Number.POSITIVE_INFINITY;
   let since = Math.max(
-    silentSince(state) + deadAfterMs,
+    silentSince(state, now) + deadAfterMs,
     state.peer.message === null ? state.startedAt + BOOT_LISTEN_MS : 0,
   );
   for (let index = 0; index < state.segments.length; index++) {
     const segment = state.segments[index]!;
     if (state.config.segments[index]!.ignored === true) continue;
-    if (state.config.segments[index]!.singleMac || !isWitnessed(state, index, now, WITNESS_MS))
+    if (state.config.segments[index]!.singleMac || !isWitnessed(state, index, now, WITNESS_RECENT_MS))
       return Number.POSITIVE_INFINITY;
-    if (state.unsafe.witnessOff !== true && segment.witnessAt < silentSince(state))
+    if (segment.unanswered === 0 || segment.unansweredSince < silentSince(state, now))
       return Number.POSITIVE_INFINITY;
-    if (segment.unanswered === 0) return Number.POSITIVE_INFINITY;
     since = Math.max(since, segment.unansweredSince + deadAfterMs);
   }
   return since;
 }
 
-/** Two unanswered probes on every witnessed segment, a witness heard within this very silence, intent announced. */
+/**
+ * Two unanswered probes on every witnessed segment; one of them witnessed just now, within this very silence; intent announced.
+ * Where no segment arbitrates by configuration (`singleMac` everywhere) the lease alone has to do.
+ */
 function mayClaimNow(state: ElectionState, now: number): boolean {
-  const timers = state.config.timers;
+  const sinceMs = Math.max(quietSince(state, now) + state.config.timers.leaseMs / 2, now - WITNESS_CLAIM_MS);
+  const anyArbitrates = state.config.segments.some((_, index) => arbitrates(state, index));
   let fresh = state.unsafe.witnessOff === true;
-  let arbitrated = false;
   for (let index = 0; index < state.segments.length; index++) {
     if (!isWitnessed(state, index, now, WITNESS_MS)) continue;
     const segment = state.segments[index]!;
-    if (segment.witnessAt >= quietSince(state) + timers.leaseMs / 2) fresh = true;
-    if (state.config.segments[index]!.singleMac) continue;
-    arbitrated = true;
-    const settled = segment.unanswered - (now - segment.probedAt < ANSWER_WAIT_MS ? 1 : 0);
-    if (settled < PROBES_UNANSWERED_MIN) return false;
+    if (arbitrates(state, index)) {
+      const settled = segment.unanswered - (now - segment.probedAt < ANSWER_WAIT_MS ? 1 : 0);
+      if (settled < PROBES_UNANSWERED_MIN || segment.unansweredSince < silentSince(state, now)) return false;
+    } else if (anyArbitrates) {
+      continue;
+    }
+    if (segment.witnessAt >= sinceMs) fresh = true;
   }
   if (!fresh) return false;
-  return !arbitrated || (state.intentSince >= 0 && now - state.intentSince >= INTENT_MIN_MS);
+  return !anyArbitrates || (state.intentSince >= 0 && now - state.intentSince >= INTENT_MIN_MS);
 }
 
+/** A segment on which an answer, and the lack of one, says something. */
+const arbitrates = (state: ElectionState, index: number): boolean => {
+  const { singleMac, ignored } = state.config.segments[index]!;
+  return !singleMac && ignored !== true;
+};
+
+/** Asks everywhere: an answer is proof of a gate on a segment without a witness, too (docs/election.md, hole 5). */
 function probeAll(state: ElectionState, now: number, claimAt: number, effects: ElectionEffect[]): void {
-  const asking = now - silentSince(state);
+  const asking = now - silentSince(state, now);
   const interval = asking > SOLO_AFTER_MS ? PROBE_SLOW_INTERVAL_MS : PROBE_INTERVAL_MS;
   const broadcast = isEligible(state) && now >= claimAt - INTENT_MS;
   for (let index = 0; index < state.segments.length; index++) {
-    if (state.config.segments[index]!.singleMac || !isWitnessed(state, index, now, WITNESS_MS)) continue;
     const segment = state.segments[index]!;
+    if (!arbitrates(state, index) || !segment.carrier) continue;
     // Close to a claim the interval is the short one again: two probes, and the intent, must fit before it.
     if (now - segment.probedAt < (broadcast ? PROBE_INTERVAL_MS : interval)) continue;
     if (segment.unanswered === 0) segment.unansweredSince = now;
@@ -199,13 +212,6 @@ function probeAll(state: ElectionState, now: number, claimAt: number, effects: E
     if (broadcast && state.intentSince < 0) state.intentSince = now;
     effects.push({ kind: "probe", segment: index, broadcast });
   }
-}
-
-export function forgetProbes(state: ElectionState): void {
-  state.intentSince = -1;
-  state.answeredSince = -1;
-  state.answeredAt = Number.NEGATIVE_INFINITY;
-  for (const segment of state.segments) segment.unanswered = 0;
 }
 
 /** Somebody answered from the virtual MAC to a probe sent at `sentAt`. */
@@ -221,14 +227,14 @@ export function onAnswer(
     onConflictAnswer(state, now, effects);
     return;
   }
-  if (!mayClaim(state) || !isPeerAbsent(state, now)) return;
+  if (!mayClaim(state)) return;
   const leaseMs = peerLeaseMs(state, now);
-  if (input.sentAt < probeFrom(state, leaseMs)) return;
+  if (input.sentAt < probeFrom(state, now, leaseMs)) return;
   segment.unanswered = 0;
   segment.answeredAt = now;
   state.intentSince = -1;
   if (state.answeredSince < 0) state.answeredSince = now;
-  if (input.sentAt >= countsFrom(state, leaseMs)) state.answeredAt = now;
+  if (input.sentAt >= countsFrom(state, now, leaseMs)) state.answeredAt = now;
   setAlarm(state, "heartbeats-lost-gate-answers", true, effects);
 }
 
@@ -246,7 +252,7 @@ export function askWitnesses(state: ElectionState, now: number, effects: Electio
     mayClaim(state) &&
     state.witnessedSince >= 0 &&
     isPeerAbsent(state, now + timers.deadAfterMs - 2 * timers.heartbeatMs) &&
-    now - silentSince(state) < SOLO_AFTER_MS;
+    now - silentSince(state, now) < SOLO_AFTER_MS;
   const interval = urgent ? WITNESS_ASK_FAST_INTERVAL_MS : WITNESS_ASK_INTERVAL_MS;
   for (let index = 0; index < state.segments.length; index++) {
     const segment = state.segments[index]!;
@@ -293,7 +299,7 @@ export function probeForConflict(state: ElectionState, now: number, effects: Ele
   const young = now - state.phaseSince < CONFLICT_PROBE_MS;
   state.conflictProbeAt = now + (suspicious || young ? CONFLICT_PROBE_MS / 5 : CONFLICT_PROBE_MS);
   for (let index = 0; index < state.segments.length; index++) {
-    if (state.config.segments[index]!.singleMac || !isWitnessed(state, index, now, WITNESS_MS)) continue;
+    if (!arbitrates(state, index) || !state.segments[index]!.carrier) continue;
     state.segments[index]!.probedAt = now;
     effects.push({ kind: "probe", segment: index, broadcast: true });
   }
@@ -315,11 +321,11 @@ function onConflictAnswer(state: ElectionState, now: number, effects: ElectionEf
 
 /** The earliest moment at which one of this file's rules wants a turn. */
 export function arbiterDeadline(state: ElectionState, now: number): number {
-  if (!mayClaim(state) || !isPeerAbsent(state, now)) return Number.POSITIVE_INFINITY;
+  if (!mayClaim(state) || state.witnessedSince < 0) return Number.POSITIVE_INFINITY;
   const leaseMs = peerLeaseMs(state, now);
-  const from = probeFrom(state, leaseMs);
+  const from = probeFrom(state, now, leaseMs);
   if (now < from) return from;
-  const claimAt = Math.min(regularClaimAt(state, leaseMs), earlyClaimAt(state, now, leaseMs));
+  const claimAt = Math.min(regularClaimAt(state, now, leaseMs), earlyClaimAt(state, now, leaseMs));
   const nextProbe = now + ANSWER_WAIT_MS;
   return claimAt > now ? Math.min(claimAt, nextProbe) : nextProbe;
 }

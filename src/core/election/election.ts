@@ -177,7 +177,7 @@ function onGateMissing(state: ElectionState, now: number, effects: ElectionEffec
 function onGateRestored(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   state.gateMissing = false;
   setAlarm(state, "gate-missing", false, effects);
-  if (state.phase !== Phase.Lapsed || !isEligible(state) || now + OPEN_VALID_MS >= state.leaseUntil) return;
-  const notAfter = state.leaseUntil;
+  if (state.phase !== Phase.Lapsed || !isEligible(state) || now + OPEN_VALID_MS >= state.reopenUntil) return;
+  const notAfter = state.reopenUntil;
   decideOpening(state, now, { cause: "reopened", term: state.term, silenceMs: 0, notAfter }, effects);
 }

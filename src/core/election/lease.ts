@@ -1,6 +1,7 @@
 // The lease: how an active keeps its gate open, how it finds out that it did not, and how it gets it back. Renewing
 // and opening are different operations (failover §2): a renewal never opens what has lapsed. Pure.
 
+import { assert } from "../../base/assert.ts";
 import { millis, term as termOf } from "../../base/units.ts";
 import { setAlarm } from "./alarms.ts";
 import { announceNow, sendHeartbeat } from "./speak.ts";
@@ -133,6 +134,15 @@ export function decideOpening(
   effects.push({ kind: "open", notAfter: millis(Math.min(opening.notAfter, now + OPEN_VALID_MS)) });
 }
 
+/** A later word of the same turn makes the opening wrong: its effect has not been performed yet. */
+export function cancelOpening(state: ElectionState, effects: ElectionEffect[]): void {
+  if (state.opening === null) return;
+  state.opening = null;
+  const index = effects.findLastIndex(({ kind }) => kind === "open");
+  assert(index >= 0, "an opening is decided and performed in one turn");
+  effects.splice(index, 1);
+}
+
 export function onOpened(
   state: ElectionState,
   now: number,
@@ -160,6 +170,9 @@ export function onOpened(
  * silent, the rules of a takeover apply to us as to anybody (failover §5).
  */
 export function lapse(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  // Refused although the lease should still run: the gate's table is gone. See `onGateRestored`.
+  const alone = state.phase === Phase.Active && state.conflictSince < 0;
+  state.reopenUntil = alone ? state.leaseUntil : Number.NEGATIVE_INFINITY;
   effects.push({ kind: "shut" });
   const yielding = state.handover?.cause === HandoverCause.Yield;
   endHandover(state, effects, "the lease lapsed in mid-handover");

@@ -3,13 +3,20 @@
 import { GateState, nextTermOf, Role, term } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
 import { setAlarm } from "./alarms.ts";
-import { forgetProbes } from "./arbiter.ts";
 import { openAfterGrant, openAfterOffer, replyToCandidate } from "./candidate.ts";
 import { finishHandover, reopenAfterWithdrawal, yieldGate } from "./handover.ts";
-import { shortenLease } from "./lease.ts";
+import { cancelOpening, shortenLease } from "./lease.ts";
 import { compareActives } from "./score.ts";
 import { announceNow, sendHeartbeat } from "./speak.ts";
-import { type ElectionState, echoAgeMs, nextOwnTerm, Phase, setPhase, tellRole } from "./state.ts";
+import {
+  type ElectionState,
+  echoAgeMs,
+  forgetProbes,
+  nextOwnTerm,
+  Phase,
+  setPhase,
+  tellRole,
+} from "./state.ts";
 import type { ElectionEffect, ElectionInput } from "./types.ts";
 
 /** An overlap in which the peer does not hear us ends with us: only the one that hears can know of it. */
@@ -61,6 +68,7 @@ function hearActive(
   message: HeartbeatMessage,
   effects: ElectionEffect[],
 ): void {
+  cancelOpening(state, effects);
   switch (state.phase) {
     case Phase.Active:
       hearRival(state, now, message, effects);
@@ -160,6 +168,6 @@ function raiseTerm(
 ): void {
   state.termFloor = Math.max(state.termFloor, message.term);
   state.term = nextTermOf(state.config.node, term(Math.max(nextOwnTerm(state) - 1, message.term)));
-  tellRole(state, "reopened", effects);
+  tellRole(state, "raised", effects);
   sendHeartbeat(state, now, effects);
 }

@@ -59,6 +59,8 @@ export const WITNESS_MS = 1000;
 export const WITNESS_ASK_INTERVAL_MS = 100;
 /** In the claim window: ask until one answers. */
 export const WITNESS_ASK_FAST_INTERVAL_MS = 10;
+/** A claim needs a third party heard within this time: one answer of the routine questions may be lost. */
+export const WITNESS_CLAIM_MS = 150;
 /** For comparisons only: three questions unanswered. (A verdict of a second would leave a deaf port for too long.) */
 export const WITNESS_RECENT_MS = 400;
 /** Solo begins after this long without the peer (failover §5). */
@@ -205,6 +207,8 @@ export interface ElectionState {
   /** The kernel's lease has ended by then at the latest (I5). */
   leaseUntil: number;
   renewing: boolean;
+  /** Lapsed from Active, nothing offered: until then nobody else can have opened. */
+  reopenUntil: number;
   /** Heartbeats sent that announced the long lease; 0 while short. */
   soloAnnounced: number;
   gateMissing: boolean;
@@ -284,6 +288,7 @@ export function createElection(
     renewKind: "short",
     leaseUntil: NEVER,
     renewing: false,
+    reopenUntil: NEVER,
     soloAnnounced: 0,
     gateMissing: false,
     peer: {
@@ -356,6 +361,15 @@ export const holdsGate = (state: ElectionState): boolean =>
 export function setPhase(state: ElectionState, now: number, phase: Phase): void {
   state.phase = phase;
   state.phaseSince = now;
+  forgetProbes(state);
+}
+
+/** A new silence, or none: what was asked in the last one says nothing. */
+export function forgetProbes(state: ElectionState): void {
+  state.intentSince = -1;
+  state.answeredSince = -1;
+  state.answeredAt = Number.NEGATIVE_INFINITY;
+  for (const segment of state.segments) segment.unanswered = 0;
 }
 
 /** Tells the driver, and through it the daemon, of a change of role or gate. */

@@ -99,6 +99,8 @@ export type RoleChangeCause =
   | "draining"
   | "election"
   | "reopened"
+  /** Goes on in a higher term: the other one had claimed a higher one before it yielded. */
+  | "raised"
   | "lapsed"
   | "isolated"
   | "yielded"

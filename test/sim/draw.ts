@@ -1,0 +1,119 @@
+// A scenario drawn from a seed (swarm): each seed leaves most kinds of faults out and draws the others wildly, so that
+// rare combinations come up often. Everything that is drawn ends up in the scenario, which replays without the seed.
+
+import { createRandom, type Random } from "./random.ts";
+import type { Action, Scenario, TimedAction } from "./scenario.ts";
+
+const KINDS: readonly Action["kind"][] = [
+  "kill",
+  "crash",
+  "freeze",
+  "pause",
+  "stalls",
+  "cut",
+  "port",
+  "carrier",
+  "ports",
+  "loss",
+  "slow",
+  "heartbeats",
+  "witness",
+  "daemon",
+  "disk",
+  "handover",
+  "leave",
+  "flush",
+];
+
+/** Durations cluster around what matters to the timers: a heartbeat, a lease, a death, a witness, long. */
+function duration(random: Random): number {
+  const [low, high] = random.pick([
+    [1, 30],
+    [20, 120],
+    [50, 400],
+    [300, 1500],
+    [1000, 3500],
+  ] as const);
+  return random.between(low, high);
+}
+
+function drawAction(random: Random, kind: Action["kind"], segments: number, slowMsMax: number): Action {
+  const node = random.below(2);
+  const forMs = duration(random);
+  const segment = random.below(segments);
+  const medium = random.below(segments + 1);
+  const from = random.pick([-1, -1, 0, 1]);
+  switch (kind) {
+    case "crash":
+      return { kind, node, forMs: Math.max(forMs, 50), forgets: random.chance(0.1) };
+    case "stalls":
+      return { kind, node, percent: random.pick([0.2, 1, 5]), maxMs: random.pick([5, 20, 60, 300]), forMs };
+    case "cut":
+      return { kind, medium, from, forMs };
+    case "port":
+      return { kind, node, medium, direction: random.pick(["dead", "dead", "mute", "deaf"]), forMs };
+    case "carrier":
+      return { kind, node, medium, forMs };
+    case "loss":
+      return { kind, medium, percent: random.pick([2, 10, 30, 60]), forMs };
+    case "slow":
+      return { kind, medium, extraMs: random.between(0.5, slowMsMax), forMs };
+    case "heartbeats":
+      return { kind, from, forMs };
+    case "witness":
+      return { kind, node, medium: segment, forMs };
+    case "daemon":
+      return { kind, node, announced: random.chance(0.3), forMs };
+    case "disk":
+      return { kind, node, how: random.pick(["refuses", "hangs"]), forMs };
+    case "handover":
+    case "flush":
+      return { kind, node };
+    default:
+      return { kind, node, forMs };
+  }
+}
+
+/** All media at once: the split that heartbeats and segments share. */
+function cutAll(random: Random, segments: number, at: number): TimedAction[] {
+  const forMs = duration(random);
+  return Array.from({ length: segments + 1 }, (_, medium) => ({
+    at: at + random.between(0, 3),
+    action: { kind: "cut", medium, from: -1, forMs: forMs + random.pick([0, 0, random.between(0, 400)]) },
+  }));
+}
+
+export function drawScenario(seed: number): Scenario {
+  const random = createRandom(seed);
+  const segments = random.pick([2, 3, 3, 3]);
+  const enabled = KINDS.filter(() => random.chance(0.3));
+  const count = random.below(6);
+  const actions: TimedAction[] = [];
+  let at = random.pick([400, 1500, 3200, 3200]);
+  for (let index = 0; index < count && enabled.length > 0; index++) {
+    if (random.chance(0.08)) actions.push(...cutAll(random, segments, at));
+    else actions.push({ at, action: drawAction(random, random.pick(enabled), segments, 8) });
+    at += random.pick([random.between(0, 15), random.between(0, 120), random.between(0, 900)]);
+    if (random.chance(0.1)) at += 1500;
+  }
+  const exact = random.chance(0.5);
+  return {
+    title: `seed ${seed}`,
+    seed,
+    heartbeatMs: 10,
+    deadMs: 50,
+    leaseMs: 40,
+    soloMs: random.pick([1500, 3000, 10_000]),
+    segments,
+    paths: random.pick([[segments, 0], [segments, 0], [segments], [0]]),
+    singleMac: random.chance(0.1) ? [segments - 1] : [],
+    rates: exact ? [1, 1] : [random.between(0.95, 1.05), random.between(0.95, 1.05)],
+    bootAt: [0, random.pick([0, random.between(0, 40), random.between(0, 600)])],
+    delayMs: random.pick([0.05, 0.1, 0.5]),
+    jitterMs: random.pick([0.1, 0.3, 1, 3]),
+    lossPercent: random.pick([0, 0, 0, 0.3, 2, 8]),
+    wakeMs: random.pick([0.1, 0.3, 1, 4]),
+    actions,
+    quietMs: 3500,
+  };
+}

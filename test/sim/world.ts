@@ -1,0 +1,628 @@
+// The world of one run: virtual time, two nodes, the media between them, and the faults of a scenario. `runScenario`
+// returns what happened and what was wrong.
+
+import { unreachable } from "../../src/base/assert.ts";
+import { millis, term } from "../../src/base/units.ts";
+import type { ElectionConfig, ElectionEffect, UnsafeElection } from "../../src/core/election/types.ts";
+import { Checker, name, type Overlap } from "./checker.ts";
+import { Heap } from "./heap.ts";
+import { createMedium, type Medium, reaches, travelMs, witnessAnswers } from "./media.ts";
+import {
+  claims,
+  createNode,
+  gateText,
+  holds,
+  localNow,
+  type NodeWorld,
+  receive,
+  type SimNode,
+  startHeart,
+  stopHeart,
+  thaw,
+} from "./node.ts";
+import { createRandom, type Random } from "./random.ts";
+import { type Action, faultsEndAt, mediumName, type Scenario } from "./scenario.ts";
+
+export type Mutation = UnsafeElection & { readonly leaseCheckOff?: boolean };
+
+export interface RunResult {
+  readonly violations: readonly string[];
+  readonly overlaps: readonly Overlap[];
+  /** What happened, for people: roles, faults, alarms. Empty where not asked for. */
+  readonly log: readonly string[];
+  readonly takeovers: number;
+  readonly handovers: number;
+  readonly virtualMs: number;
+  readonly events: number;
+}
+
+interface Event {
+  at: number;
+  order: number;
+  run: () => void;
+}
+
+const DAEMON_INTERVAL_MS = 200;
+const SYNC_MS = 300;
+const GATE_REPAIR_MS = 15;
+/** A pair that nothing disturbed for this long is in its normal state. */
+const CALM_MS = 3000;
+/** The end of a run: this long one and the same node is active. */
+const STEADY_MS = 1000;
+
+export class World implements NodeWorld {
+  now = 0;
+  readonly unsafe: Mutation;
+  readonly checker: Checker;
+  readonly log: string[] = [];
+  takeovers = 0;
+  handovers = 0;
+  events = 0;
+  readonly #scenario: Scenario;
+  readonly #random: Random;
+  readonly #heap = new Heap<Event>();
+  readonly #media: Medium[] = [];
+  readonly #nodes: readonly [SimNode, SimNode];
+  readonly #logging: boolean;
+  readonly #heartbeatsCut: [number, number] = [0, 0];
+  #order = 0;
+  #disturbedAt = 0;
+  #faults = 0;
+  #syncSince = -1;
+
+  constructor(scenario: Scenario, unsafe: Mutation, logging: boolean) {
+    this.#scenario = scenario;
+    this.unsafe = unsafe;
+    this.#logging = logging;
+    this.#random = createRandom(scenario.seed);
+    for (let medium = 0; medium <= scenario.segments; medium++)
+      this.#media.push(createMedium(mediumName(scenario.segments, medium)));
+    this.#nodes = [
+      createNode(0, scenario.rates[0], scenario.segments),
+      createNode(1, scenario.rates[1], scenario.segments),
+    ];
+    const { deadMs, leaseMs, soloMs, segments } = scenario;
+    this.checker = new Checker({ nodes: this.#nodes, media: this.#media, segments, deadMs, leaseMs, soloMs });
+  }
+
+  run(): void {
+    const { bootAt, actions, quietMs } = this.#scenario;
+    for (const node of this.#nodes) {
+      this.schedule(bootAt[node.index], () => this.#boot(node));
+      this.#daemonTicks(node);
+    }
+    for (const { at, action } of actions) this.schedule(at, () => this.#start(action));
+    const end = faultsEndAt(this.#scenario) + quietMs;
+    let steady: SimNode | null = null;
+    this.schedule(end - STEADY_MS, () => {
+      steady = this.#nodes.find((node) => claims(node, this.now)) ?? null;
+    });
+    for (;;) {
+      const event = this.#heap.pop();
+      if (event === undefined || event.at > end || this.checker.violations.length > 0) break;
+      this.now = event.at;
+      this.events += 1;
+      event.run();
+      this.checker.look(this.now);
+    }
+    this.checker.finish(this.now);
+    if (this.checker.violations.length === 0) this.#checkEnd(end, steady);
+  }
+
+  #checkEnd(end: number, steady: SimNode | null): void {
+    const active = this.#nodes.filter((node) => claims(node, end));
+    if (active.length !== 1)
+      this.checker.violate(end, `${active.length} nodes claim at the end of all faults`);
+    else if (steady !== active[0])
+      this.checker.violate(end, "the active still changes after the end of all faults");
+  }
+
+  schedule(at: number, run: () => void): void {
+    this.#heap.push({ at, order: this.#order++, run });
+  }
+
+  jiffyMs(): number {
+    return this.#random.between(0, 4);
+  }
+
+  wakeLatency(): number {
+    return 0.03 + this.#random.next() * this.#scenario.wakeMs;
+  }
+
+  stallMs(node: SimNode): number {
+    if (node.stallPercent === 0 || !this.#random.chance(node.stallPercent / 100)) return 0;
+    const short = this.#random.next();
+    return 0.1 + short * short * node.stallMaxMs;
+  }
+
+  carriers(node: SimNode): readonly boolean[] {
+    return this.#media
+      .slice(0, this.#scenario.segments)
+      .map((medium) => medium.carrierDown[node.index] === 0);
+  }
+
+  gateChanged(node: SimNode, opened: boolean): void {
+    if (opened) {
+      const opening = node.state?.opening;
+      this.checker.opened(node, this.now, opening?.cause === "reopened");
+      if (opening != null && opening.cause !== "reopened") this.checker.claimed(node, opening.term, this.now);
+    }
+    this.#say(() => `${name(node.index)} gate ${gateText(node, this.now)}`);
+  }
+
+  perform(node: SimNode, effect: ElectionEffect): void {
+    switch (effect.kind) {
+      case "heartbeat":
+        this.#sendHeartbeat(node, effect.message);
+        return;
+      case "probe":
+        this.#probe(node, effect.segment, effect.broadcast);
+        return;
+      case "ask-witness":
+        this.#askWitness(node, effect.segment);
+        return;
+      case "announce":
+        if (claims(node, this.now)) for (const medium of this.#media) medium.macAt = node.index;
+        return;
+      case "store-term":
+        this.#store(node, effect.current, effect.reserved);
+        return;
+      case "role-changed":
+        if (effect.cause === "raised") this.checker.claimed(node, effect.term, this.now);
+        if (effect.cause === "takeover") this.takeovers += 1;
+        if (effect.cause === "handover" && effect.role === "active") this.handovers += 1;
+        this.#say(() => `${name(node.index)} ${effect.role} term ${effect.term} (${effect.cause})`);
+        return;
+      case "alarm":
+        this.#say(
+          () => `${name(node.index)} alarm ${effect.raised ? effect.alarm.code : `${effect.code} cleared`}`,
+        );
+        return;
+      case "answer-command":
+        this.#say(() => `${name(node.index)} answers: ${effect.message}`);
+        return;
+      case "exit":
+        stopHeart(node);
+        node.kernel.present = false;
+        this.schedule(Math.max(this.now + 20, node.leaveUntil), () => this.#restart(node));
+        return;
+      case "renew":
+      case "open":
+      case "drain":
+      case "shut":
+        return;
+      default:
+        unreachable(effect);
+    }
+  }
+
+  #say(text: () => string): void {
+    if (this.#logging) this.log.push(`${this.now.toFixed(1)} ${text()}`);
+  }
+
+  #travel(medium: Medium): number {
+    const { delayMs, jitterMs, lossPercent } = this.#scenario;
+    return travelMs(medium, this.#random, delayMs, jitterMs, lossPercent);
+  }
+
+  #other(node: SimNode): SimNode {
+    return this.#nodes[node.index === 0 ? 1 : 0];
+  }
+
+  #sendHeartbeat(node: SimNode, message: Extract<ElectionEffect, { kind: "heartbeat" }>["message"]): void {
+    const other = this.#other(node);
+    let earliest = Number.POSITIVE_INFINITY;
+    const { paths } = this.#scenario;
+    for (let path = 0; path < paths.length; path++) {
+      const medium = this.#media[paths[path]!]!;
+      if (this.#heartbeatsCut[node.index] > 0 || !reaches(medium, node.index)) continue;
+      const delay = this.#travel(medium);
+      if (delay < 0) continue;
+      const { boot: fromBoot, knownPeerBoot: toBoot } = node;
+      if (toBoot === other.boot) earliest = Math.min(earliest, this.now + delay);
+      this.schedule(this.now + delay, () =>
+        receive(this, other, { kind: "datagram", path, fromBoot, toBoot, message }),
+      );
+    }
+    this.checker.sent(node.index, this.now, earliest);
+  }
+
+  #probe(node: SimNode, segment: number, broadcast: boolean): void {
+    const medium = this.#media[segment]!;
+    const other = this.#other(node);
+    node.probedAt[segment] = localNow(node, this.now);
+    const there = this.#travel(medium);
+    // The switch keeps a unicast frame where it believes the virtual MAC to be: at the sender's own port.
+    const misled = !broadcast && medium.macAt === node.index;
+    if (there < 0 || misled || !reaches(medium, node.index)) {
+      this.checker.probed(node.index, segment, this.now, Number.POSITIVE_INFINITY);
+      return;
+    }
+    const back = reaches(medium, other.index) ? this.#travel(medium) : -1;
+    const arrives = this.now + there;
+    const answered = back >= 0 && claims(other, arrives) && other.kernel.heldUntil > arrives;
+    this.checker.probed(node.index, segment, this.now, answered ? arrives + back : Number.POSITIVE_INFINITY);
+    this.schedule(arrives, () => {
+      if (broadcast) receive(this, other, { kind: "input", input: { kind: "contender", segment } });
+      if (back < 0 || !claims(other, this.now)) return;
+      medium.macAt = other.index;
+      this.schedule(this.now + back, () => receive(this, node, { kind: "answer", segment }));
+    });
+  }
+
+  #askWitness(node: SimNode, segment: number): void {
+    const medium = this.#media[segment]!;
+    const there = this.#travel(medium);
+    const back = this.#travel(medium);
+    if (there < 0 || back < 0 || !witnessAnswers(medium, node.index)) return;
+    this.schedule(this.now + there + back, () => {
+      if (!witnessAnswers(medium, node.index)) return;
+      this.checker.witnessed(node.index, this.now);
+      receive(this, node, { kind: "input", input: { kind: "witness", segment } });
+    });
+  }
+
+  #store(node: SimNode, current: number, reserved: number): void {
+    const { boot } = node;
+    const answer = (): void => {
+      if (node.boot !== boot || !node.powered) return;
+      if (node.diskHangs > 0) {
+        this.schedule(this.now + 100, answer);
+        return;
+      }
+      if (node.diskRefuses > 0) {
+        receive(this, node, { kind: "input", input: { kind: "term-stored", ok: false, words: "read-only" } });
+        return;
+      }
+      node.disk = { current, reserved };
+      receive(this, node, {
+        kind: "input",
+        input: { kind: "term-stored", ok: true, reserved: term(reserved) },
+      });
+    };
+    this.schedule(this.now + this.#random.between(0.5, 5), answer);
+  }
+
+  #config(node: SimNode): ElectionConfig {
+    const { heartbeatMs, deadMs, leaseMs, soloMs, segments, singleMac } = this.#scenario;
+    return {
+      node: node.index === 0 ? "a" : "b",
+      priority: { a: 100, b: 100 },
+      timers: {
+        heartbeatMs: millis(heartbeatMs),
+        deadAfterMs: millis(deadMs),
+        leaseMs: millis(leaseMs),
+        soloLeaseMs: millis(soloMs),
+      },
+      segments: Array.from({ length: segments }, (_, segment) => ({
+        name: mediumName(segments, segment),
+        singleMac: singleMac.includes(segment),
+      })),
+    };
+  }
+
+  #boot(node: SimNode): void {
+    node.powered = true;
+    this.#say(() => `${name(node.index)} boots`);
+    startHeart(this, node, this.#config(node));
+    this.#disturb();
+  }
+
+  /** The daemon: reports every 200 ms, on the standby ready once it had the active's state for a while. */
+  #daemonTicks(node: SimNode): void {
+    const tick = (): void => {
+      this.schedule(this.now + DAEMON_INTERVAL_MS, tick);
+      this.#synchronise(node);
+      if (!node.powered || !node.heartUp || node.daemonSilent > 0) return;
+      const { position, synced } = node;
+      const facts = {
+        ready: holds(node, this.now) || synced,
+        dressed: true,
+        position: { ...position },
+        sessions: 0,
+        configurationDigest: "0000000000000000",
+      };
+      receive(this, node, { kind: "input", input: { kind: "daemon", facts } });
+    };
+    this.schedule(node.index * 50, tick);
+  }
+
+  #synchronise(node: SimNode): void {
+    const other = this.#other(node);
+    if (holds(node, this.now)) {
+      node.position = { term: node.state?.term ?? 0, sequence: Math.floor(this.now) };
+      node.synced = true;
+      return;
+    }
+    if (!holds(other, this.now)) return;
+    const connected = this.#scenario.paths.some(
+      (path) => reaches(this.#media[path]!, 0) && reaches(this.#media[path]!, 1),
+    );
+    if (!connected) {
+      node.synced = false;
+      this.#syncSince = -1;
+      return;
+    }
+    if (this.#syncSince < 0) this.#syncSince = this.now;
+    node.synced = this.now - this.#syncSince >= SYNC_MS;
+    if (node.synced) node.position = { term: other.state?.term ?? 0, sequence: Math.floor(this.now) };
+  }
+
+  #disturb(): void {
+    this.#disturbedAt = this.now;
+  }
+
+  /** The pair as it mostly is: nothing was wrong for a while, one is active, the other ready. */
+  #calmActive(): SimNode | null {
+    const { lossPercent, rates, wakeMs, singleMac } = this.#scenario;
+    if (this.now - this.#disturbedAt < CALM_MS || this.#faults > 0 || lossPercent > 0.5 || wakeMs > 2)
+      return null;
+    if (singleMac.length > 0 || Math.abs(rates[0] - rates[1]) > 0.005) return null;
+    const active = this.#nodes.find((node) => claims(node, this.now)) ?? null;
+    if (active === null) return null;
+    const other = this.#other(active);
+    return other.synced && other.heartUp && other.state?.phase === "standby" ? active : null;
+  }
+
+  /** In a calm pair: the active is gone, and the standby has to be there soon. */
+  #expectTakeover(active: SimNode): void {
+    const since = this.now;
+    const other = this.#other(active);
+    const { deadMs, heartbeatMs } = this.#scenario;
+    this.schedule(since + 1.02 * deadMs + 2 * heartbeatMs, () => {
+      if (this.#disturbedAt > since) return;
+      if (!claims(other, this.now)) this.checker.violate(this.now, `no takeover since ${since.toFixed(1)}`);
+    });
+  }
+
+  /** In a calm pair: a handover is done soon, and forwarding never stops. */
+  #expectHandover(active: SimNode): void {
+    const since = this.now;
+    this.checker.restartGap(since);
+    this.schedule(since + 450, () => {
+      if (this.#disturbedAt > since) return;
+      if (!claims(this.#other(active), this.now))
+        this.checker.violate(this.now, "the handover did not happen");
+      if (this.checker.longestGapMs > 0) this.checker.violate(this.now, "nobody forwarded during a handover");
+    });
+  }
+
+  #start(action: Action): void {
+    this.#say(() => `fault: ${JSON.stringify(action)}`);
+    const calm = this.#calmActive();
+    this.#disturb();
+    if (calm !== null) this.#expect(action, calm);
+    const end = this.#apply(action);
+    if (end === null || !("forMs" in action)) return;
+    this.#faults += 1;
+    this.schedule(this.now + action.forMs, () => {
+      this.#faults -= 1;
+      this.#disturb();
+      this.#say(() => `over: ${action.kind}`);
+      end();
+    });
+  }
+
+  #expect(action: Action, active: SimNode): void {
+    const { kind } = action;
+    const onActive = "node" in action && action.node === active.index;
+    if (kind === "handover" && onActive) this.#expectHandover(active);
+    if (!onActive || !("forMs" in action) || action.forMs < 200) return;
+    if (kind === "kill" || kind === "crash" || kind === "freeze" || kind === "ports")
+      this.#expectTakeover(active);
+  }
+
+  /** Does it; returns how it is undone, or null where there is nothing to undo. */
+  #apply(action: Action): (() => void) | null {
+    switch (action.kind) {
+      case "cut":
+      case "port":
+      case "carrier":
+      case "ports":
+      case "loss":
+      case "slow":
+      case "heartbeats":
+      case "witness":
+        return this.#applyToMedia(action);
+      default:
+        return this.#applyToNode(action, this.#nodes[action.node]!);
+    }
+  }
+
+  #applyToMedia(
+    action: Extract<
+      Action,
+      { kind: "cut" | "port" | "carrier" | "ports" | "loss" | "slow" | "heartbeats" | "witness" }
+    >,
+  ): () => void {
+    switch (action.kind) {
+      case "cut":
+        return bump(this.#media[action.medium]!.cut, action.from);
+      case "heartbeats":
+        return bump(this.#heartbeatsCut, action.from);
+      case "witness":
+        return bump(this.#media[action.medium]!.witnessSilent, action.node);
+      case "port": {
+        const medium = this.#media[action.medium]!;
+        const undo: (() => void)[] = [];
+        if (action.direction !== "deaf") undo.push(bump(medium.mute, action.node));
+        if (action.direction !== "mute") undo.push(bump(medium.deaf, action.node));
+        return () => runAll(undo);
+      }
+      case "ports": {
+        const undo = this.#media.flatMap((medium) => [
+          bump(medium.mute, action.node),
+          bump(medium.deaf, action.node),
+        ]);
+        return () => runAll(undo);
+      }
+      case "carrier":
+        return this.#carrier(this.#nodes[action.node]!, action.medium);
+      case "loss": {
+        const medium = this.#media[action.medium]!;
+        medium.lossPercent += action.percent;
+        return () => {
+          medium.lossPercent -= action.percent;
+        };
+      }
+      case "slow": {
+        const medium = this.#media[action.medium]!;
+        medium.slowMs += action.extraMs;
+        return () => {
+          medium.slowMs -= action.extraMs;
+        };
+      }
+    }
+  }
+
+  #carrier(node: SimNode, index: number): () => void {
+    const medium = this.#media[index]!;
+    const undo = bump(medium.carrierDown, node.index);
+    const tell = (): void => {
+      if (index >= this.#scenario.segments) return;
+      const up = medium.carrierDown[node.index] === 0;
+      receive(this, node, { kind: "input", input: { kind: "carrier", segment: index, up } });
+    };
+    tell();
+    return () => {
+      undo();
+      tell();
+    };
+  }
+
+  #applyToNode(
+    action: Exclude<
+      Action,
+      { kind: "cut" | "port" | "carrier" | "ports" | "loss" | "slow" | "heartbeats" | "witness" }
+    >,
+    node: SimNode,
+  ): (() => void) | null {
+    switch (action.kind) {
+      case "kill":
+        stopHeart(node);
+        return () => this.#restart(node);
+      case "crash":
+        return this.#crash(node, action.forgets);
+      case "freeze":
+        node.frozenUntil = Math.max(node.frozenUntil, this.now + action.forMs);
+        return () => thaw(this, node);
+      case "pause":
+        return this.#pause(node);
+      case "stalls":
+        node.stallPercent = action.percent;
+        node.stallMaxMs = action.maxMs;
+        return () => {
+          node.stallPercent = 0;
+        };
+      case "daemon":
+        node.daemonSilent += 1;
+        if (action.announced) receive(this, node, { kind: "input", input: { kind: "daemon-restarting" } });
+        else receive(this, node, { kind: "input", input: { kind: "daemon-gone" } });
+        return () => {
+          node.daemonSilent -= 1;
+        };
+      case "disk":
+        return this.#disk(node, action.how);
+      case "handover":
+      case "leave":
+        receive(this, node, { kind: "input", input: { kind: "command", command: action.kind, request: 1 } });
+        if (action.kind === "leave") node.leaveUntil = this.now + action.forMs;
+        return null;
+      case "flush":
+        this.#flush(node);
+        return null;
+      default:
+        return unreachable(action);
+    }
+  }
+
+  #restart(node: SimNode): void {
+    if (node.heartUp || !node.powered) return;
+    startHeart(this, node, this.#config(node));
+  }
+
+  #crash(node: SimNode, forgets: boolean): () => void {
+    stopHeart(node);
+    node.powered = false;
+    node.kernel.heldUntil = -1;
+    node.kernel.drained = false;
+    node.kernel.present = false;
+    node.synced = false;
+    node.position = { term: 0, sequence: 0 };
+    if (forgets) {
+      node.disk = { current: 0, reserved: 0 };
+      node.memory += 1;
+    }
+    return () => {
+      if (!node.powered) this.#boot(node);
+    };
+  }
+
+  #pause(node: SimNode): () => void {
+    if (node.paused === 0) {
+      node.localBase = localNow(node, this.now);
+      node.virtualBase = this.now;
+    }
+    node.paused += 1;
+    const since = this.now;
+    return () => {
+      node.paused -= 1;
+      if (node.paused > 0) return;
+      if (node.kernel.heldUntil > since) node.kernel.heldUntil += this.now - node.virtualBase;
+      this.checker.paused(node.index, this.now, this.now - node.virtualBase);
+      node.virtualBase = this.now;
+      thaw(this, node);
+    };
+  }
+
+  #disk(node: SimNode, how: "refuses" | "hangs"): () => void {
+    if (how === "refuses") node.diskRefuses += 1;
+    else node.diskHangs += 1;
+    return () => {
+      if (how === "refuses") node.diskRefuses -= 1;
+      else node.diskHangs -= 1;
+    };
+  }
+
+  /** The table is gone; the driver sees it, takes the interfaces down, and puts it back, shut. */
+  #flush(node: SimNode): void {
+    if (!node.heartUp || !node.kernel.present) return;
+    const { boot } = node;
+    node.kernel.present = false;
+    node.kernel.heldUntil = -1;
+    node.kernel.drained = false;
+    this.schedule(this.now + this.#random.between(0, GATE_REPAIR_MS), () => {
+      if (node.boot !== boot || !node.heartUp) return;
+      receive(this, node, { kind: "input", input: { kind: "gate-missing" } });
+      node.kernel.present = true;
+      receive(this, node, { kind: "input", input: { kind: "gate-restored" } });
+    });
+  }
+}
+
+/** Counts a fault on one of two directions, or on both (-1); returns what undoes it. */
+function bump(counters: [number, number], which: number): () => void {
+  const affected = which < 0 ? [0, 1] : [which];
+  for (const index of affected) counters[index]! += 1;
+  return () => {
+    for (const index of affected) counters[index]! -= 1;
+  };
+}
+
+export function runScenario(scenario: Scenario, unsafe: Mutation = {}, logging = false): RunResult {
+  const world = new World(scenario, unsafe, logging);
+  world.run();
+  return {
+    violations: world.checker.violations,
+    overlaps: world.checker.overlaps,
+    log: world.log,
+    takeovers: world.takeovers,
+    handovers: world.handovers,
+    virtualMs: world.now,
+    events: world.events,
+  };
+}
+
+function runAll(functions: readonly (() => void)[]): void {
+  for (const each of functions) each();
+}
