@@ -17,6 +17,7 @@ import {
   step,
   wantsChunk,
 } from "../core/replication/sender.ts";
+import type { Drained } from "../kernel/sessionEvents.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import { RecordBatch } from "../wire/session.ts";
 import type { ReplicationKernel } from "./replicationKernel.ts";
@@ -83,7 +84,7 @@ export class LogSender {
     if (this.#closed) return 0;
     if (this.state.term === null) {
       // Not active: nobody is told, but the socket is kept empty, so that a new active starts without an overrun.
-      this.#options.kernel.events.discard();
+      this.#discard();
       return 0;
     }
     if (this.#held === null && wantsChunk(this.state, now())) this.#readChunk();
@@ -189,7 +190,7 @@ export class LogSender {
     let events = 0;
     for (;;) {
       batch.reset();
-      const read = this.#options.kernel.events.drain(batch);
+      const read = this.#read(batch);
       events += read.events;
       if (batch.count > 0)
         this.#step({ kind: "events", bytes: batch.bytes.subarray(0, batch.length), count: batch.count });
@@ -199,6 +200,25 @@ export class LogSender {
       }
       if (!read.more) return { drained: true, events };
       if (now() >= until) return { drained: false, events };
+    }
+  }
+
+  /** A socket that cannot be read has lost what it held: an overrun like any other. */
+  #read(batch: RecordBatch): Drained {
+    try {
+      return this.#options.kernel.events.drain(batch);
+    } catch (error) {
+      this.#options.log(`replication: ${(error as Error).message}`);
+      batch.reset();
+      return { more: false, overrun: true, events: 0 };
+    }
+  }
+
+  #discard(): void {
+    try {
+      this.#options.kernel.events.discard();
+    } catch (error) {
+      this.#options.log(`replication: ${(error as Error).message}`);
     }
   }
 

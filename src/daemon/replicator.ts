@@ -290,8 +290,15 @@ class RunningReplicator implements Replicator {
 
   #sessions(): number {
     const now = performance.now();
-    if (now - this.#counted.at >= COUNT_AGE_MS) this.#counted = { at: now, entries: this.#kernel.count() };
-    return this.#counted.entries;
+    if (now - this.#counted.at < COUNT_AGE_MS) return this.#counted.entries;
+    let { entries } = this.#counted;
+    try {
+      entries = this.#kernel.count();
+    } catch (error) {
+      this.#options.log(`replication: ${(error as Error).message}`);
+    }
+    this.#counted = { at: now, entries };
+    return entries;
   }
 
   #sendNeighbours(messages: readonly MessageOf<"neighbours">[]): void {

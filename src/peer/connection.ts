@@ -148,7 +148,6 @@ export class Connection {
   send(message: PeerMessage): void {
     if (this.#phase !== "ready") return;
     this.#write(message);
-    if (this.queuedBytes > QUEUE_BYTES_MAX) this.#end("peer-too-slow", `${this.queuedBytes} bytes unsent`);
   }
 
   /** No message is given out until `resume`; the peer's TCP feels it once the buffers are full. */
@@ -320,7 +319,9 @@ export class Connection {
 
   #write(message: PeerMessage): void {
     const tls = this.#tls;
-    if (tls !== null && !tls.destroyed && tls.writable) tls.write(encodeFrame(message));
+    if (tls === null || tls.destroyed || !tls.writable) return;
+    tls.write(encodeFrame(message));
+    if (this.queuedBytes > QUEUE_BYTES_MAX) this.#end("peer-too-slow", `${this.queuedBytes} bytes unsent`);
   }
 
   #onSocketError = (error: Error): void => {
