@@ -203,6 +203,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     namespaces,
     faults: [],
     handovers: null,
+    unasked: 0,
     placement: runs,
     problems,
   };

@@ -47,6 +47,8 @@ export interface Outcome {
   readonly namespaces: Readonly<Record<string, number>>;
   readonly faults: readonly { readonly at: number; readonly what: string }[];
   readonly handovers: { readonly asked: number; readonly done: number } | null;
+  /** Takeovers that nobody asked for and no fault explains. */
+  readonly unasked: number;
   readonly placement: readonly PlacementRun[] | null;
   /** What went wrong before or beside the figures, in words. */
   readonly problems: readonly string[];
@@ -85,8 +87,14 @@ export function judge(outcome: Outcome, expectations: Expectations): Verdict {
   ];
   const claims = outcome.claimants?.overlapMs ?? 0;
   if (claims > 0) functional.push(`both nodes claimed a segment at once for ${round(claims)} ms`);
-  const timing = expectations.figures ? judgeGap(outcome, expectations.root) : [];
-  const stalled = expectations.figures && outcome.machineStallMs > STALL_VOID_MS;
+  const { figures, root } = expectations;
+  const stood = outcome.machineStallMs > STALL_VOID_MS;
+  const timing = [
+    ...(figures ? judgeGap(outcome, root) : []),
+    // A machine that stands still for longer than a lease loses packets whatever runs on it.
+    ...(figures || !stood ? judgeQuiet(outcome) : []),
+  ];
+  const stalled = figures && stood;
   const why = [...functional, ...timing];
   if (stalled && timing.length > 0)
     why.push(`void: the machine itself stood still for ${round(outcome.machineStallMs)} ms`);
@@ -125,12 +133,21 @@ function judgeEquality(outcome: Outcome): readonly string[] {
 }
 
 function judgeHandovers(outcome: Outcome): readonly string[] {
-  const { handovers, udp } = outcome;
+  const { handovers } = outcome;
   if (handovers === null) return [];
   const why: string[] = [];
   if (handovers.done < handovers.asked)
     why.push(`${handovers.done} of ${handovers.asked} handovers were done`);
-  if (udp !== null && udp.lost > 0) why.push(`${udp.lost} of ${udp.sent} pings were lost`);
+  return why;
+}
+
+/** What a machine that runs owes: nothing lost in a handover, no takeover without a reason. */
+function judgeQuiet(outcome: Outcome): readonly string[] {
+  const { handovers, udp, unasked } = outcome;
+  const why: string[] = [];
+  if (handovers !== null && udp !== null && udp.lost > 0)
+    why.push(`${udp.lost} of ${udp.sent} pings were lost`);
+  if (unasked > 0) why.push(`${unasked} ${unasked === 1 ? "takeover" : "takeovers"} that nobody asked for`);
   return why;
 }
 
@@ -179,6 +196,7 @@ export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unk
     namespaces: outcome.namespaces,
     faults: outcome.faults,
     ...(outcome.handovers === null ? {} : { handovers: outcome.handovers }),
+    ...(outcome.unasked === 0 ? {} : { unasked: outcome.unasked }),
     ...(outcome.placement === null ? {} : { placement: outcome.placement }),
   };
 }

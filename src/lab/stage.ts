@@ -33,6 +33,8 @@ export interface Stage {
   active: NodeName;
   /** The term that was in force when everything began to count. */
   term: number;
+  /** Takeovers since then that nobody asked for and no fault explains. */
+  unasked: number;
   readonly differences: NamedDifference[];
   readonly problems: string[];
   sessions: { active: number; standby: number } | null;
@@ -47,6 +49,7 @@ export interface Stage {
 const READY_TIMEOUT_MS = 60_000;
 /** Longest wait for a handover to be over and the next to be possible. */
 const HANDOVER_TIMEOUT_MS = 15_000;
+const HANDOVER_ATTEMPTS = 3;
 /** A table of 200,000 takes seconds to be read alone. */
 const equalTimeoutMs = (background: number): number => 30_000 + background / 5;
 /** Live sessions must be seen to move for a second, twice over. */
@@ -66,6 +69,7 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     meter: startStallMeter(),
     active: "a",
     term: 0,
+    unasked: 0,
     differences: [],
     problems: [],
     sessions: null,
@@ -107,25 +111,46 @@ export async function becomeReady(world: World, when: string): Promise<NodeName>
   throw new ScenarioFailure(`${when} the pair was not ready ${within}: ${roles.reasons.join("; ")}`);
 }
 
-/** `understudy handover` on the active node; returns the new active once the pair is ready for the next. */
-export async function handOver(world: World, from: NodeName): Promise<NodeName> {
-  world.note(`handover from ${from}`);
-  const result = await world.pair.command(from, ["handover"]);
-  if (result.code !== 0)
-    throw new ScenarioFailure(
-      `\`understudy handover\` on ${from} ended with ${result.code}: ${(result.stderr || result.stdout).trim()}`,
-    );
-  const to = otherNode(from);
-  let reasons: readonly string[] = [];
-  const over = await until(HANDOVER_TIMEOUT_MS, 50, async () => {
-    const roles = await world.pair.roles();
-    ({ reasons } = roles);
-    return roles.active === to && roles.ready ? true : null;
-  });
-  if (over !== null) return to;
-  throw new ScenarioFailure(
-    `after the handover from ${from} the pair was not ready within ${HANDOVER_TIMEOUT_MS / 1000} s: ${reasons.join("; ")}`,
-  );
+export interface HandoverResult {
+  readonly active: NodeName;
+  /** Takeovers that came in between, from a machine that stood still. */
+  readonly unasked: number;
+}
+
+/** `understudy handover` on the active node; returns once the pair is ready for the next. */
+export async function handOver(world: World, from: NodeName): Promise<HandoverResult> {
+  let [active, unasked] = [from, 0];
+  for (let attempt = 1; ; attempt += 1) {
+    const before = await highestTerm(world);
+    world.note(`handover from ${active}`);
+    const result = await world.pair.command(active, ["handover"]);
+    const over = await until(HANDOVER_TIMEOUT_MS, 50, async () => {
+      const roles = await world.pair.roles();
+      if (!roles.ready || roles.active === null) return null;
+      return result.code !== 0 || (await highestTerm(world)) > before ? roles.active : null;
+    });
+    if (over === null) {
+      const { reasons } = await world.pair.roles();
+      const within = `within ${HANDOVER_TIMEOUT_MS / 1000} s`;
+      throw new ScenarioFailure(
+        `after the handover from ${active} the pair was not ready ${within}: ${reasons.join("; ")}`,
+      );
+    }
+    const steps = (await highestTerm(world)) - before;
+    if (result.code === 0) return { active: over, unasked: unasked + steps - 1 };
+    // It was refused by one that was not active any more: the next attempt is the other one's.
+    if (over === active || attempt === HANDOVER_ATTEMPTS)
+      throw new ScenarioFailure(
+        `\`understudy handover\` on ${active} ended with ${result.code}: ${(result.stderr || result.stdout).trim()}`,
+      );
+    unasked += steps;
+    active = over;
+  }
+}
+
+async function highestTerm(world: World): Promise<number> {
+  const { views } = await world.pair.roles();
+  return Math.max(views.a?.heart?.term ?? 0, views.b?.heart?.term ?? 0);
 }
 
 /** Compares both kernels' tables, waiting for equality within a bound; notes what it found. */
@@ -178,6 +203,8 @@ export async function noteTakeover(stage: Stage, from: NodeName): Promise<void> 
     stage.problems.push(`${to} did not take over`);
     return;
   }
+  // One step of the term is the takeover itself; handovers have counted theirs.
+  if (stage.handovers === null) stage.unasked += term - stage.term - 1;
   stage.takeover = { term, silenceMs, openMs, from, to };
 }
 
@@ -232,6 +259,7 @@ export async function collect(stage: Stage): Promise<Outcome> {
     namespaces: Object.fromEntries(world.pids),
     faults: world.faults.map(({ atMs, what }) => ({ at: since(world, atMs), what })),
     handovers: stage.handovers,
+    unasked: stage.unasked,
     placement: null,
     problems: stage.problems,
   };

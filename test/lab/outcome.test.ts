@@ -20,6 +20,7 @@ const good: Outcome = {
   namespaces: { a: 1, b: 2 },
   faults: [{ at: 8.5, what: "4 switch ports of a stop forwarding" }],
   handovers: null,
+  unasked: 0,
   placement: null,
   problems: [],
 };
@@ -50,11 +51,6 @@ suite("outcome", () => {
       { scenario: "handover", handovers: { asked: 20, done: 19 } },
       /19 of 20/,
     ],
-    [
-      "a ping lost in a handover",
-      { scenario: "handover", handovers: { asked: 20, done: 20 } },
-      /24 of 1700 pings/,
-    ],
   ] as const)
     test(`${name} is no timing verdict: it decides in every size, void or not`, () => {
       const outcome = { ...good, machineStallMs: 90, ...change } as Outcome;
@@ -71,6 +67,15 @@ suite("outcome", () => {
     assert.deepEqual([gap(60, "freeze", true, true), gap(61, "freeze", true, true)], [true, false]);
     assert.deepEqual([gap(250, "freeze", true, false), gap(251, "crash", true, false)], [true, false]);
     assert.equal(gap(900, "crash", false, true), true);
+  });
+
+  test("a lost ping in a handover, a takeover that nobody asked for: decide unless the machine stood still", () => {
+    const lossy = { ...good, scenario: "handover", handovers: { asked: 20, done: 20 }, unasked: 1 } as const;
+    const why = ["24 of 1700 pings were lost", "1 takeover that nobody asked for"];
+    assert.deepEqual(judge(lossy, { figures: false, root: true }).why, why);
+    assert.equal(judge({ ...lossy, machineStallMs: 40 }, { figures: false, root: true }).ok, true);
+    const voided = judge({ ...lossy, machineStallMs: 40 }, full);
+    assert.deepEqual([voided.ok, voided.void, voided.timingOnly], [false, true, true]);
   });
 
   test("a gap on a machine that stood still is void, a good one is not", () => {
