@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -36,6 +36,16 @@ test("the launcher works from anywhere, through a link", () => {
   const link = join(directory, "understudy");
   symlinkSync(launcher, link);
   assert.match(execFileSync(link, ["version"], { env, cwd: "/", encoding: "utf8" }), /^understudy \d/);
+});
+
+test("a clone that was not set up says so", () => {
+  const clone = join(directory, "clone");
+  mkdirSync(join(clone, "bin"), { recursive: true });
+  for (const file of ["understudy", "find-node"])
+    copyFileSync(join(home, "bin", file), join(clone, "bin", file));
+  const ran = spawnSync(join(clone, "bin", "understudy"), ["version"], { env, encoding: "utf8" });
+  assert.equal(ran.status, ExitCode.Unavailable);
+  assert.match(ran.stderr, /^understudy: its modules are not installed\. Run 'make setup' in /);
 });
 
 test("a Node that is too old is passed by", () => {
