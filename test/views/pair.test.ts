@@ -56,6 +56,7 @@ const heart: HeartState = {
   ],
   realTime: false,
   renewals: { done: 1000, refused: 0, longestMs: 12 },
+  gateRepairs: 0,
 };
 const replication: ReplicationState = {
   connected: true,
