@@ -94,9 +94,9 @@ async function main(config: Config): Promise<void> {
     log,
     ports: {
       descriptors: [...paths.descriptors, ...segments.descriptors],
-      drain: (feed) => {
+      drain: (feed, isReady) => {
         paths.drain(feed);
-        segments.drain(feed);
+        segments.drain(feed, (index) => isReady(paths.descriptors.length + index));
       },
       sendHeartbeat: (message) => paths.send(message),
       probe: (segment, broadcast) => segments.probe(segment, broadcast),

@@ -11,7 +11,7 @@ import { unreachable } from "../base/assert.ts";
 import { type Millis, millis } from "../base/units.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { Gate } from "../kernel/gate.ts";
-import { LITTLE_ENDIAN, pollVector, ppoll } from "../kernel/libc.ts";
+import { LITTLE_ENDIAN, pollResult, pollVector, ppoll } from "../kernel/libc.ts";
 import type { HeartbeatMessage } from "../wire/peer.ts";
 import type { TermStore } from "./termStore.ts";
 
@@ -33,8 +33,11 @@ export interface Machine {
 /** What the driver moves bytes with. Each function is synchronous and does not wait. */
 export interface DriverPorts {
   readonly descriptors: readonly number[];
-  /** Reads everything that waits in any socket, and feeds it. */
-  drain(feed: (input: ElectionInput) => void): void;
+  /**
+   * Reads everything that waits and feeds it. Heartbeat sockets always, whatever poll said (failover §3: silence is
+   * judged after draining); the others where `isReady`, by index of their descriptor, says so.
+   */
+  drain(feed: (input: ElectionInput) => void, isReady: (index: number) => boolean): void;
   sendHeartbeat(message: HeartbeatMessage): void;
   probe(segment: number, broadcast: boolean): void;
   askWitness(segment: number): void;
@@ -136,7 +139,7 @@ export class Driver {
     const { machine, ports, terms } = this.#options;
     this.counters.turns += 1;
     const step = this.#step;
-    ports.drain(step);
+    ports.drain(step, this.#isReady);
     for (const input of this.#queue.splice(0)) step(input);
     const stored = terms.takeResult();
     if (stored !== null)
@@ -148,6 +151,8 @@ export class Driver {
     machine.step(now(), { kind: "turn" }, this.#effects);
     this.#perform();
   }
+
+  readonly #isReady = (index: number): boolean => pollResult(this.#poll, index) !== 0;
 
   /** Feeds one input; its effects wait for the end of the turn, in order. */
   readonly #step = (input: ElectionInput): void => {
@@ -246,10 +251,9 @@ export class Driver {
 
   /** Sleeps until the deadline or until something is readable; milliseconds beyond the deadline. */
   #sleep(): number {
-    if (this.#queue.length > 0) return 0;
     const before = performance.now();
-    const remaining = Math.min(SLEEP_MS_MAX, this.#options.machine.deadline() - before);
-    if (remaining <= 0) return 0;
+    const wanted = this.#queue.length > 0 ? 0 : this.#options.machine.deadline() - before;
+    const remaining = Math.max(0, Math.min(SLEEP_MS_MAX, wanted));
     this.#timeout.setBigInt64(0, 0n, LITTLE_ENDIAN);
     this.#timeout.setBigInt64(8, BigInt(Math.floor(remaining * 1e6)), LITTLE_ENDIAN);
     ppoll(this.#poll, this.#options.ports.descriptors.length, this.#timeoutBytes);

@@ -41,11 +41,10 @@ export class Paths {
         received: 0,
         refused: {},
       }));
+    this.descriptors = this.#paths.map((path) => path.socket.fd);
   }
 
-  get descriptors(): readonly number[] {
-    return this.#paths.map((path) => path.socket.fd);
-  }
+  readonly descriptors: readonly number[];
 
   /** Seals for each path anew: every datagram has a number of its own. */
   send(message: HeartbeatMessage): void {

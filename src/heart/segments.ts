@@ -69,6 +69,8 @@ export class Segments {
   readonly #node: NodeId;
   readonly #segments: readonly Segment[];
   readonly #carriers: CarrierMonitor;
+  /** Of every receiver, segment by segment, and the carriers' last. */
+  readonly descriptors: readonly number[];
 
   /** @throws KernelError naming the port whose packets cannot be had */
   constructor(config: Config, portMacs: readonly string[]) {
@@ -89,6 +91,8 @@ export class Segments {
     }
     this.#carriers = openCarrierMonitor(this.#segments.map(({ service }) => service.port));
     this.#drainCarriers(() => undefined);
+    const receivers = this.#segments.flatMap((segment) => segment.receivers);
+    this.descriptors = [...receivers.map((receiver) => receiver.fd), this.#carriers.fd];
   }
 
   #open(service: ServiceConfig, index: number, portMac: Uint8Array, own: Segment["own"]): Segment {
@@ -122,22 +126,26 @@ export class Segments {
     };
   }
 
-  get descriptors(): readonly number[] {
-    return [...this.#segments.flatMap(({ receivers }) => receivers.map(({ fd }) => fd)), this.#carriers.fd];
-  }
-
   carriers(): readonly boolean[] {
     return this.#segments.map(({ carrier }) => carrier);
   }
 
-  drain(feed: (input: ElectionInput) => void): void {
+  /** `isReady`: by index in `descriptors`. */
+  drain(feed: (input: ElectionInput) => void, isReady: (index: number) => boolean): void {
+    let index = 0;
     for (const segment of this.#segments)
-      for (const receiver of segment.receivers)
-        receiver.drain((frame) => {
-          const read = readResolution(frame);
-          if (read.ok) this.#take(segment, read.value, feed);
-        });
-    this.#drainCarriers(feed);
+      for (const receiver of segment.receivers) {
+        if (isReady(index)) this.#read(segment, receiver, feed);
+        index += 1;
+      }
+    if (isReady(index)) this.#drainCarriers(feed);
+  }
+
+  #read(segment: Segment, receiver: PacketSocket, feed: (input: ElectionInput) => void): void {
+    receiver.drain((frame) => {
+      const read = readResolution(frame);
+      if (read.ok) this.#take(segment, read.value, feed);
+    });
   }
 
   #drainCarriers(feed: (input: ElectionInput) => void): void {
