@@ -110,6 +110,7 @@ test("undressing takes off all of it and nothing else; twice is no error", inNam
   sh(`ip rule add preference 1149 from 192.0.2.7 lookup 99
     ip route add 192.0.2.0/24 dev lan table 114801 proto static
     ip link add theirs link lan type macvlan mode bridge
+    sysctl -qw net.ipv4.conf.wan1.arp_announce=1
     nft add table inet theirs`);
   gate.remove();
   assert.notEqual(undress(config).length, 0);
@@ -127,6 +128,7 @@ test("undressing takes off all of it and nothing else; twice is no error", inNam
   assert.match(sh("ip route show table 114801"), /192\.0\.2\.0\/24 dev lan/);
   assert.equal(sh("nft list tables").trim(), "table inet theirs");
   assert.equal(setting("ipv4/conf/lan/arp_ignore"), "0");
+  assert.equal(setting("ipv4/conf/wan1/arp_announce"), "1", "changed by somebody since: theirs");
   assert.equal(setting("ipv4/icmp_errors_use_inbound_ifaddr"), "0");
   assert.equal(setting("netfilter/nf_conntrack_tcp_be_liberal"), "0");
 });

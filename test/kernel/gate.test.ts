@@ -5,8 +5,9 @@ import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { createGate, type Gate, type GateOptions } from "../../src/kernel/gate.ts";
 import * as libc from "../../src/kernel/libc.ts";
-import { ETH_P_ALL_FRAMES, openTap, type Tap } from "./frames.ts";
+import { ETH_P_ALL_FRAMES, openTap, settle, type Tap } from "./frames.ts";
 import { inNamespace } from "./namespace.ts";
+import { frameOf } from "./packets.ts";
 
 const sh = (command: string): string => execFileSync("sh", ["-ec", command], { encoding: "utf8" });
 
@@ -107,6 +108,28 @@ test("shut at first: nothing is renewed, nothing answers, nothing leaves", inNam
   assert.equal(gate.drain(), false);
   assert.deepEqual(answersToArp(), []);
   assert.deepEqual(seenFromService(), []);
+});
+
+test("what arrives reaches the node only while the gate is held, draining included", inNamespace, () => {
+  sh(`nft 'table ip watch {
+    chain arrivals { type filter hook prerouting priority raw; iifname "us-lan" ip protocol 253 counter; }
+  }'`);
+  const inside = openTap("port", ETH_P_ALL_FRAMES);
+  const ends = { source: Uint8Array.of(10, 20, 5, 5), destination: Uint8Array.of(10, 20, 0, 1) };
+  const arrivals = (): number => {
+    tap.send(frameOf({ ...ends, protocol: 253 }, { destinationMac: VIRTUAL_MAC }));
+    settle(tap, inside, 2);
+    return Number(/packets (\d+)/.exec(sh("nft list chain ip watch arrivals"))?.[1]);
+  };
+  assert.equal(arrivals(), 0);
+  gate.open("solo");
+  assert.equal(arrivals(), 1);
+  gate.drain();
+  assert.equal(arrivals(), 2);
+  gate.shut();
+  assert.equal(arrivals(), 2);
+  inside.close();
+  sh("nft delete table ip watch");
 });
 
 test("open: the shared address is answered from the virtual MAC", inNamespace, () => {
