@@ -200,7 +200,9 @@ export async function noteTakeover(stage: Stage, from: NodeName): Promise<void> 
   const report = heart?.lastTakeover ?? null;
   const { term, silenceMs, openMs } = report ?? { term: 0, silenceMs: 0, openMs: 0 };
   if (heart?.role !== "active" || term <= stage.term) {
-    stage.problems.push(`${to} did not take over`);
+    const now =
+      heart === null || heart === undefined ? "it does not answer" : `${heart.role}, term ${heart.term}`;
+    stage.problems.push(`${to} did not take over: ${now} (${from} was active in term ${stage.term})`);
     return;
   }
   // One step of the term is the takeover itself; handovers have counted theirs.

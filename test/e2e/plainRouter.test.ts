@@ -4,12 +4,16 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, suite, test } from "node:test";
+import * as libc from "../../src/kernel/libc.ts";
+import { judgeClaims } from "../../src/lab/claimants.ts";
 import { until } from "../../src/lab/clock.ts";
-import { killPorts } from "../../src/lab/faults.ts";
+import { killPorts, revivePorts } from "../../src/lab/faults.ts";
 import { type Load, startLoad } from "../../src/lab/load.ts";
+import { ipBatch } from "../../src/lab/namespaces.ts";
 import { readTable } from "../../src/lab/oracles.ts";
 import { dressPlainRouter } from "../../src/lab/plainRouter.ts";
 import { mayMakeNamespaces, missingPrograms } from "../../src/lab/requirements.ts";
+import { openUdp, socketAddress } from "../../src/lab/traffic/sockets.ts";
 import { judgeLive, type LiveSession, MOVES_AT_LEAST_MS } from "../../src/lab/traffic/survival.ts";
 import { buildWorld, labEnvironment, type World } from "../../src/lab/world.ts";
 import { processesOf } from "../../src/lab/worldState.ts";
@@ -56,6 +60,39 @@ suite("the laboratory with a plain router", { skip }, () => {
       assert.ok(lost > sent * 0.9, `${lost} of ${sent} lost`);
       assert.ok(gapMs > 590, `${gapMs} ms`);
     }
+  });
+
+  test("the capture sees who claims, in the kernel's order, and not what runs into a dead port", async () => {
+    await revivePorts(world, "a");
+    for (const node of ["a", "b"])
+      await ipBatch(
+        world.pids.get(node)!,
+        [
+          "link add us-lan link lan address 02:00:5e:00:00:01 type macvlan mode bridge",
+          "addr add 10.21.0.1/24 dev us-lan",
+          "link set us-lan up",
+          "neigh replace 10.21.0.9 dev us-lan lladdr ff:ff:ff:ff:ff:ff nud permanent",
+          "",
+        ].join("\n"),
+      );
+    await load.startCapture();
+    const claim = (node: string): void => {
+      const fd = openUdp(world.pids.get(node)!, socketAddress("10.21.0.1", 0));
+      libc.sendto(fd, new Uint8Array(8), 8, 0, socketAddress("10.21.0.9", 9));
+      libc.close(fd);
+    };
+    for (const node of ["a", "a", "b", "a", "b"]) claim(node);
+    await killPorts(world, "a");
+    for (const node of ["a", "b", "a"]) claim(node);
+    const { runs, frames } = await load.stopCapture();
+    assert.equal(frames, 8);
+    assert.deepEqual(
+      runs.map(({ segment, node }) => `${segment} ${node}`),
+      ["a", "b", "a", "b", "a", "b", "a"].map((node) => `lan ${node}`),
+    );
+    const interleaved = runs[2]!.lastMs - runs[1]!.firstMs;
+    assert.equal(judgeClaims(runs, world.dead).overlapMs, Math.max(0.1, interleaved));
+    assert.ok(judgeClaims(runs, []).overlapMs > interleaved);
   });
 
   test("leaves nothing behind", async () => {
