@@ -95,16 +95,20 @@ export const DRAIN_TURN_MS = 4;
 /** Under load, what comes within this time makes one batch. */
 export const BATCH_FILL_MS = 2;
 /** Messages received and not yet applied, in bytes; beyond it the connection is not read. */
-export const RECEIVE_QUEUE_BYTES_MAX = 1 << 20;
-/** The log's connection: a ping this often, and an end after this much silence: another path within 1 s of a cut. */
+export const RECEIVE_QUEUE_BYTES_MAX = 256 * 1024;
+/** The log's connection: a ping this often. */
 export const LOG_PING_MS = 150;
-export const LOG_SILENCE_MS = 600;
+/** A cut path: the peer's *kernel* acknowledges nothing for this long (TCP_USER_TIMEOUT): another one within 1 s. */
+export const LOG_UNACKNOWLEDGED_MS = 600;
+/** A stuck peer: its kernel acknowledges, its daemon says nothing. A busy one must not look like this. */
+export const LOG_SILENCE_MS = 3000;
 /** From the first byte to a valid hello, and for TCP alone. */
 export const HANDSHAKE_MS_MAX = 2000;
 export const DIAL_MS_MAX = 300;
-/** After every path was tried in vain; and before a preferred path that failed is tried again beside another. */
+/** After every path was tried in vain; and before a preferred path is tried again beside another, doubled each time. */
 export const DIAL_ROUND_PAUSE_MS = 200;
-export const PREFERRED_PATH_RETRY_MS = 10_000;
+export const PREFERRED_PATH_RETRY_MS_MIN = 1000;
+export const PREFERRED_PATH_RETRY_MS_MAX = 60_000;
 /** Connections that have not proven themselves yet, in all and of one source. */
 export const HALF_OPEN_MAX = 16;
 export const HALF_OPEN_PER_SOURCE_MAX = 4;
@@ -154,7 +158,8 @@ assert(HEARTBEAT_MS_DEFAULT * 3 <= LEASE_MS_DEFAULT, "a lease survives two late 
 assert(SEGMENTS_MAX <= 32, "a segment is a bit of a word");
 assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a second fits the replay window");
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
-assert(LOG_PING_MS * 3 < LOG_SILENCE_MS, "three pings fit the silence that ends the log's connection");
+assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a path is called cut");
+assert(LOG_UNACKNOWLEDGED_MS < LOG_SILENCE_MS, "a cut is noticed before a stuck peer");
 assert(SNAPSHOT_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a snapshot keeps both ends busy");
 assert(
   SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,

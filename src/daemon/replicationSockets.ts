@@ -4,13 +4,14 @@
 
 import type { Server } from "node:net";
 import { Socket } from "node:net";
-import { HOP_LIMIT, LOG_UNSENT_BYTES, PORT } from "../base/limits.ts";
+import { HOP_LIMIT, LOG_UNACKNOWLEDGED_MS, LOG_UNSENT_BYTES, PORT } from "../base/limits.ts";
 import type { PathConfig } from "../core/config.ts";
 import * as libc from "../kernel/libc.ts";
 import { socketAddress } from "../kernel/pathSocket.ts";
 import type { Transport } from "../peer/pairLink.ts";
 
 // <linux/tcp.h>
+const TCP_USER_TIMEOUT = 18;
 const TCP_NOTSENT_LOWAT = 25;
 const TCP_RTO_MIN_US = 45;
 /** At 1 % loss, a message a millisecond: p99 148 -> 1.1 ms (replication §1). */
@@ -32,6 +33,8 @@ function openSocket(path: PathConfig, local: Uint8Array, operation: string): num
     libc.setsockoptInt(fd, level, floor, HOP_LIMIT, operation);
     if (!v4) libc.setsockoptInt(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, 1, operation);
     libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_NOTSENT_LOWAT, LOG_UNSENT_BYTES, operation);
+    // Kernel against kernel: a cut is told from a peer that is merely busy, which still acknowledges.
+    libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_USER_TIMEOUT, LOG_UNACKNOWLEDGED_MS, operation);
     setRetransmissionFloor(fd);
     libc.bind(fd, local, operation);
     return fd;

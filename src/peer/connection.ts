@@ -70,6 +70,8 @@ export interface ConnectionEvents {
   readonly onReady: (connection: Connection, hello: Hello) => void;
   /** A message, in order; none while paused. */
   readonly onMessage: (message: PeerMessage, connection: Connection) => void;
+  /** This process did not come to its own timers for so long: nothing was read, nothing was sent. */
+  readonly onStall?: (stalledMs: number) => void;
   /** Called once, whatever happened before. */
   readonly onEnd: (ending: Ending, connection: Connection) => void;
 }
@@ -305,8 +307,10 @@ export class Connection {
 
   #tick(): void {
     const now = this.#timers.now();
-    const late = now - this.#tickedAt > 2 * this.#timers.pingMs;
+    const lateMs = now - this.#tickedAt - this.#timers.pingMs;
+    const late = lateMs > this.#timers.pingMs;
     this.#tickedAt = now;
+    if (late) this.#options.events.onStall?.(lateMs);
     // Timers run before sockets are read: after a stall of our own, what is queued has not been heard yet.
     if (late || this.#paused) this.#heardAt = now;
     if (now - this.#heardAt > this.#timers.silenceMs) {

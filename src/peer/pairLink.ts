@@ -12,7 +12,8 @@ import {
   HALF_OPEN_MAX,
   HALF_OPEN_PER_SOURCE_MAX,
   PORT,
-  PREFERRED_PATH_RETRY_MS,
+  PREFERRED_PATH_RETRY_MS_MAX,
+  PREFERRED_PATH_RETRY_MS_MIN,
 } from "../base/limits.ts";
 import type { PathConfig } from "../core/config.ts";
 import type { PeerMessage } from "../wire/peer.ts";
@@ -47,6 +48,7 @@ export interface PairLinkOptions {
   readonly log: (line: string) => void;
   readonly transport?: Transport;
   readonly timers?: ConnectionTimers;
+  /** First pause before a preferred path is tried again. */
   readonly preferredRetryMs?: number;
 }
 
@@ -69,9 +71,10 @@ export class PairLink {
   readonly #loggedAt = new Map<string, number>();
   /** Half-open connections, and the source of each. */
   readonly #halfOpen = new Map<Connection, string>();
-  #current: { connection: Connection; path: number } | null = null;
+  #current: { connection: Connection; path: number; since: number } | null = null;
   #dialling = false;
   #nextPath = 0;
+  #retryMs: number;
   #redial: NodeJS.Timeout | null = null;
   #closed = false;
 
@@ -79,6 +82,7 @@ export class PairLink {
     this.#options = options;
     this.#transport = options.transport ?? plainTransport(PORT);
     this.#timers = options.timers ?? DEFAULT_TIMERS;
+    this.#retryMs = options.preferredRetryMs ?? PREFERRED_PATH_RETRY_MS_MIN;
     try {
       for (const path of options.paths.keys()) this.#listen(path);
     } catch (error) {
@@ -177,6 +181,8 @@ export class PairLink {
         onMessage: (message: PeerMessage, connection: Connection) => {
           if (this.#current?.connection === connection) this.#options.events.onMessage(message);
         },
+        onStall: (stalledMs: number) =>
+          this.#note("own-stalls", `this daemon stood still for ${Math.round(stalledMs)} ms`),
         onEnd: (ending: Ending, connection: Connection) => {
           this.#halfOpen.delete(connection);
           this.#note(ending.code, ending.text);
@@ -189,7 +195,7 @@ export class PairLink {
 
   #onReady(connection: Connection, hello: Hello, path: number): void {
     const former = this.#current;
-    this.#current = { connection, path };
+    this.#current = { connection, path, since: performance.now() };
     if (former !== null) {
       const name = this.#options.paths[path]!.name;
       former.connection.refuse("replaced", `the connection over ${name} takes its place`);
@@ -200,11 +206,13 @@ export class PairLink {
       `replication: connected over ${this.#options.paths[path]!.name} to ${hello.node} (${hello.software})`,
     );
     this.#options.events.onUp(hello, this.#options.paths[path]!.name);
-    if (this.#dials() && path > 0) this.#dialSoon(this.#preferredRetryMs());
   }
 
   #onEnd(connection: Connection, ending: Ending, path: number): void {
     if (this.#current?.connection !== connection) return;
+    // What held for so long does not flap.
+    if (performance.now() - this.#current.since > PREFERRED_PATH_RETRY_MS_MAX)
+      this.#retryMs = this.#options.preferredRetryMs ?? PREFERRED_PATH_RETRY_MS_MIN;
     this.#current = null;
     this.#options.events.onDown(ending);
     if (!this.#dials()) return;
@@ -217,8 +225,11 @@ export class PairLink {
     return !this.#closed && this.#options.introduction.node === "b";
   }
 
+  /** Longer each time: a path that flaps must not make the standby begin again and again. */
   #preferredRetryMs(): number {
-    return this.#options.preferredRetryMs ?? PREFERRED_PATH_RETRY_MS;
+    const pause = this.#retryMs;
+    this.#retryMs = Math.min(pause * 2, PREFERRED_PATH_RETRY_MS_MAX);
+    return pause;
   }
 
   #dialSoon(afterMs: number): void {

@@ -289,8 +289,8 @@ test("pings keep a connection, silence ends it, and a stall of our own is not th
     now += timers.pingMs;
     t.mock.timers.tick(timers.pingMs);
   };
-  // Three silences long; what is sent behind the pings shows that they have arrived.
-  for (let count = 0; count < 12; count += 1) {
+  // Longer than a silence; what is sent behind the pings shows that they have arrived.
+  for (let count = 0; count < 30; count += 1) {
     tick();
     const heard = Promise.all([a.journal.next("message"), b.journal.next("message")]);
     a.connection.send(acknowledge(count));
@@ -303,7 +303,7 @@ test("pings keep a connection, silence ends it, and a stall of our own is not th
   t.mock.timers.tick(timers.pingMs);
   assert.ok(a.connection.ready);
   // No turn of the event loop, so nothing is heard from here on.
-  for (let count = 0; count < 4; count += 1) tick();
+  for (let silentMs = 0; silentMs < timers.silenceMs; silentMs += timers.pingMs) tick();
   assert.ok(a.connection.ready);
   tick();
   assert.equal((await a.ended).code, "silent");
