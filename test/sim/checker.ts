@@ -47,6 +47,12 @@ export interface CheckerOptions {
   readonly deadMs: number;
   readonly leaseMs: number;
   readonly soloMs: number;
+  /** Some segment is probed: an overlap needs lost answers as well. */
+  readonly arbitrated: boolean;
+  /** Once nothing is wrong any more, an overlap ends within this time. */
+  readonly healMs: number;
+  /** Since when nothing is wrong; Infinity while something is. */
+  readonly cleanSince: () => number;
 }
 
 export class Checker {
@@ -103,6 +109,24 @@ export class Checker {
     const heard = this.#heardWithin(node.index, at, deadMs);
     if (!heard && !goesOn && at - this.#witnessAt[node.index] > 2 * (deadMs + leaseMs))
       this.violate(at, `${name(node.index)} opens in silence although no third party answered it`);
+    if (!heard && !goesOn) this.#checkLongLease(node, at);
+  }
+
+  /** A heart that stands still cannot renew: what its kernel still holds by then is a long lease, to be waited out. */
+  #checkLongLease(node: SimNode, at: number): void {
+    const other = this.#options.nodes[node.index === 0 ? 1 : 0];
+    const { leaseMs, segments, media } = this.#options;
+    const still = !other.heartUp || other.frozenUntil > at;
+    if (!still || !claims(other, at) || other.kernel.heldUntil - at < 1.2 * leaseMs) return;
+    // Excepted: every segment is witnessed and unanswered (failover §5).
+    for (let medium = 0; medium < segments; medium++) {
+      if (media[medium]!.witnessSilent[node.index] === 0) continue;
+      this.violate(
+        at,
+        `${name(node.index)} opens against a long lease, with ${media[medium]!.name} not witnessed`,
+      );
+      return;
+    }
   }
 
   restartGap(at: number): void {
@@ -173,13 +197,13 @@ export class Checker {
 
   /** Nothing that the old holder sent, and no answer of its gate, reached the opener in its window. */
   #allLost(opener: 0 | 1, other: 0 | 1, at: number): boolean {
-    const { deadMs, leaseMs } = this.#options;
+    const { deadMs, leaseMs, arbitrated } = this.#options;
     const windowFrom = at - 0.94 * deadMs;
     if (this.#heardWithin(opener, at, 0.94 * deadMs)) return false;
     if (!this.#sent[other].items.some((sent) => sent.at >= windowFrom && sent.at <= at && sent.arrival > at))
       return false;
     const probes = this.#probes[opener].items.filter((probe) => probe.at >= at - (deadMs - leaseMs) * 1.2);
-    return probes.length > 0 && probes.every((probe) => probe.arrival > at);
+    return (probes.length > 0 || !arbitrated) && probes.every((probe) => probe.arrival > at);
   }
 
   #endOverlap(at: number): void {

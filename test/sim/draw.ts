@@ -83,8 +83,98 @@ function cutAll(random: Random, segments: number, at: number): TimedAction[] {
   }));
 }
 
+/** One classic fault in a pair that is otherwise well: what has to be quick and clean is judged here. */
+function calm(random: Random, base: Scenario): Scenario {
+  const kind = random.pick([
+    "kill",
+    "kill",
+    "freeze",
+    "crash",
+    "ports",
+    "handover",
+    "leave",
+    "flush",
+    "pause",
+  ] as const);
+  const at = 3300 + random.between(0, 20);
+  return { ...base, actions: [{ at, action: drawAction(random, kind, base.segments, 8) }], ...quiet(base) };
+}
+
+const quiet = (base: Scenario): Partial<Scenario> => ({
+  lossPercent: 0,
+  wakeMs: 0.3,
+  delayMs: 0.1,
+  jitterMs: 0.3,
+  singleMac: [],
+  paths: [base.segments, 0],
+  rates: [1, 1],
+});
+
+/** The active does not hear the standby for a moment, and dies in it: its lease must still be the short one. */
+function unheardThenDead(random: Random, base: Scenario): Scenario {
+  const at = 3300 + random.between(0, 20);
+  const forMs = random.between(50, 800);
+  const kind = random.pick(["kill", "freeze"] as const);
+  return {
+    ...base,
+    ...quiet(base),
+    actions: [
+      { at, action: { kind: "heartbeats", from: 1, forMs } },
+      { at: at + random.between(20, forMs), action: { kind, node: 0, forMs: random.between(300, 2000) } },
+    ],
+  };
+}
+
+/** Alone by ear, heard by the other: a long lease outlives its heart, while the segments are parted. */
+function soloThenDead(random: Random, base: Scenario): Scenario {
+  const at = 3200;
+  const dies = at + random.between(1200, 1700);
+  const parted = random.between(200, 500);
+  const kind = random.pick(["kill", "freeze"] as const);
+  const cuts: TimedAction[] = Array.from({ length: base.segments + 1 }, (_, medium) => ({
+    at: dies + random.between(0, 3),
+    action: { kind: "cut", medium, from: -1, forMs: parted },
+  }));
+  return {
+    ...base,
+    ...quiet(base),
+    soloMs: 3000,
+    quietMs: 4500,
+    actions: [
+      { at, action: { kind: "heartbeats", from: 1, forMs: 2200 } },
+      { at: at + 200, action: { kind: "witness", node: 1, medium: 1, forMs: 3200 } },
+      { at: dies, action: { kind, node: 0, forMs: 600 } },
+      ...cuts,
+    ],
+  };
+}
+
+/** No segment arbitrates: a few heartbeats are lost, then the standby stands still with others in its buffer. */
+function modems(random: Random, base: Scenario): Scenario {
+  const at = 3300 + random.between(0, 10);
+  return {
+    ...base,
+    ...quiet(base),
+    singleMac: Array.from({ length: base.segments }, (_, segment) => segment),
+    actions: [
+      { at, action: { kind: "heartbeats", from: 0, forMs: random.between(30, 38) } },
+      { at: at + random.between(32, 42), action: { kind: "freeze", node: 1, forMs: random.between(30, 80) } },
+    ],
+  };
+}
+
 export function drawScenario(seed: number): Scenario {
   const random = createRandom(seed);
+  const base = drawSwarm(random, seed);
+  const choice = random.next();
+  if (choice < 0.12) return calm(random, base);
+  if (choice < 0.16) return unheardThenDead(random, base);
+  if (choice < 0.2) return soloThenDead(random, base);
+  if (choice < 0.24) return modems(random, base);
+  return base;
+}
+
+function drawSwarm(random: Random, seed: number): Scenario {
   const segments = random.pick([2, 3, 3, 3]);
   const enabled = KINDS.filter(() => random.chance(0.3));
   const count = random.below(6);

@@ -45,6 +45,8 @@ export interface SimNode {
   effects: ElectionEffect[];
   effectIndex: number;
   performing: boolean;
+  /** Mutation only: the last turn judged, the next one reads. */
+  judged: boolean;
   wakeAt: number;
   readonly kernel: SimKernel;
   disk: { current: number; reserved: number };
@@ -79,6 +81,7 @@ export function createNode(index: 0 | 1, rate: number, segments: number): SimNod
     effects: [],
     effectIndex: 0,
     performing: false,
+    judged: false,
     wakeAt: Number.POSITIVE_INFINITY,
     kernel: { heldUntil: -1, drained: false, present: false },
     disk: { current: 0, reserved: 0 },
@@ -196,14 +199,18 @@ function runTurn(world: NodeWorld, node: SimNode): void {
   if (!node.heartUp || node.performing || stands(world, node) || node.state === null) return;
   const now = millis(localNow(node, world.now));
   const { state, effects, queue } = node;
-  // Mutation: timers first, sockets afterwards, as an event loop would do it.
-  if (world.unsafe.judgeBeforeDraining === true) step(state, now, { kind: "turn" }, effects);
-  for (const item of queue) {
-    const input = open(node, item);
-    if (input !== null) step(state, now, input, effects);
+  // Mutation: what is due is judged and done first, sockets are read afterwards, as an event loop does it.
+  const judgesFirst = world.unsafe.judgeBeforeDraining === true;
+  const judges = !judgesFirst || !node.judged;
+  if (!judgesFirst || node.judged) {
+    for (const item of queue) {
+      const input = open(node, item);
+      if (input !== null) step(state, now, input, effects);
+    }
+    queue.length = 0;
   }
-  queue.length = 0;
-  if (world.unsafe.judgeBeforeDraining !== true) step(state, now, { kind: "turn" }, effects);
+  if (judges) step(state, now, { kind: "turn" }, effects);
+  node.judged = judges;
   node.performing = true;
   perform(world, node);
 }

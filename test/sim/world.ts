@@ -68,6 +68,8 @@ export class World implements NodeWorld {
   #order = 0;
   #disturbedAt = 0;
   #faults = 0;
+  /** When the last fault ended. */
+  #cleanAt = 0;
   #syncSince = -1;
 
   constructor(scenario: Scenario, unsafe: Mutation, logging: boolean) {
@@ -82,7 +84,25 @@ export class World implements NodeWorld {
       createNode(1, scenario.rates[1], scenario.segments),
     ];
     const { deadMs, leaseMs, soloMs, segments } = scenario;
-    this.checker = new Checker({ nodes: this.#nodes, media: this.#media, segments, deadMs, leaseMs, soloMs });
+    const arbitrated = scenario.singleMac.length < segments;
+    this.checker = new Checker({
+      nodes: this.#nodes,
+      media: this.#media,
+      segments,
+      deadMs,
+      leaseMs,
+      soloMs,
+      arbitrated,
+      healMs: this.#healMs(),
+      cleanSince: () =>
+        this.#faults > 0 || this.#scenario.lossPercent > 0 ? Number.POSITIVE_INFINITY : this.#cleanAt,
+    });
+  }
+
+  /** Two heartbeats and one way (failover §8), by slow clocks, with the wake-ups of both hearts. */
+  #healMs(): number {
+    const { heartbeatMs, delayMs, jitterMs, wakeMs } = this.#scenario;
+    return 2 * (1.06 * heartbeatMs + delayMs + jitterMs + wakeMs) + 1;
   }
 
   run(): void {
@@ -390,14 +410,18 @@ export class World implements NodeWorld {
   #start(action: Action): void {
     this.#say(() => `fault: ${JSON.stringify(action)}`);
     const calm = this.#calmActive();
-    this.#disturb();
+    // An active that does not hear its standby for less than a second goes on as before.
+    const minor =
+      action.kind === "heartbeats" && calm !== null && action.from === 1 - calm.index && action.forMs < 900;
+    if (!minor) this.#disturb();
     if (calm !== null) this.#expect(action, calm);
     const end = this.#apply(action);
     if (end === null || !("forMs" in action)) return;
-    this.#faults += 1;
+    if (!minor) this.#faults += 1;
     this.schedule(this.now + action.forMs, () => {
-      this.#faults -= 1;
-      this.#disturb();
+      this.#cleanAt = this.now;
+      if (!minor) this.#faults -= 1;
+      if (!minor) this.#disturb();
       this.#say(() => `over: ${action.kind}`);
       end();
     });
