@@ -88,6 +88,8 @@ export const REFUSED_RETRY_MS_MAX = 60_000;
 export const SUBSCRIBE_RETRY_MS = 3000;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
 export const APPLY_SLICE_RECORDS = 384;
+/** Receive buffer of the log's connection: a standby that stalls for a moment must not look like a cut (zero window). */
+export const LOG_RECEIVE_BYTES = 4 << 20;
 /** Bytes of the log that the kernel may hold unsent. */
 export const LOG_UNSENT_BYTES = 128 * 1024;
 /** Events and neighbours are read for this long without a look at the event loop. */

@@ -4,7 +4,13 @@
 
 import type { Server } from "node:net";
 import { Socket } from "node:net";
-import { HOP_LIMIT, LOG_UNACKNOWLEDGED_MS, LOG_UNSENT_BYTES, PORT } from "../base/limits.ts";
+import {
+  HOP_LIMIT,
+  LOG_RECEIVE_BYTES,
+  LOG_UNACKNOWLEDGED_MS,
+  LOG_UNSENT_BYTES,
+  PORT,
+} from "../base/limits.ts";
 import type { PathConfig } from "../core/config.ts";
 import * as libc from "../kernel/libc.ts";
 import { socketAddress } from "../kernel/pathSocket.ts";
@@ -35,7 +41,11 @@ function openSocket(path: PathConfig, local: Uint8Array, operation: string): num
     libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_NOTSENT_LOWAT, LOG_UNSENT_BYTES, operation);
     // Kernel against kernel: a cut is told from a peer that is merely busy, which still acknowledges.
     libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_USER_TIMEOUT, LOG_UNACKNOWLEDGED_MS, operation);
-    setRetransmissionFloor(fd);
+    // A full window for so long counts as unacknowledged too: room for what comes while the peer's daemon stalls.
+    attempt(fd, libc.SOL_SOCKET, libc.SO_RCVBUF, LOG_RECEIVE_BYTES);
+    attempt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, LOG_RECEIVE_BYTES);
+    // Where the kernel knows it; else the path's route or the sysctl of 6.11 has to say it (doctor does).
+    attempt(fd, libc.IPPROTO_TCP, TCP_RTO_MIN_US, RTO_MIN_US);
     libc.bind(fd, local, operation);
     return fd;
   } catch (error) {
@@ -44,10 +54,10 @@ function openSocket(path: PathConfig, local: Uint8Array, operation: string): num
   }
 }
 
-/** Where the kernel knows the option; else the path's route or the sysctl of 6.11 has to say it (doctor does). */
-function setRetransmissionFloor(fd: number): void {
+/** An option that some kernels or users have not got, and that the connection can do without. */
+function attempt(fd: number, level: number, option: number, value: number): void {
   try {
-    libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_RTO_MIN_US, RTO_MIN_US, "set the retransmission timeout");
+    libc.setsockoptInt(fd, level, option, value, "set an option of the log's connection");
   } catch (error) {
     if (!(error instanceof libc.KernelError)) throw error;
   }
