@@ -18,7 +18,7 @@ import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { linkViews, VERSION } from "./daemon/views.ts";
 import { Wardrobe } from "./daemon/wardrobe.ts";
-import { setProcessName } from "./kernel/libc.ts";
+import { confineTo, processors, setNiceness, setProcessName } from "./kernel/libc.ts";
 import { listNeighbours } from "./kernel/neighbours.ts";
 import { listSessions } from "./kernel/sessions.ts";
 import { loadIdentity } from "./peer/identity.ts";
@@ -28,6 +28,7 @@ import { readDaemonRequest } from "./wire/controlRequests.ts";
 const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
 const MEND_MS = 5000;
+const NICENESS = -10;
 const WITNESSES_PER_SEGMENT = 16;
 const GATED_MS_MAX = 10_000;
 const HANDOVER_ACKNOWLEDGE_MS = 3000;
@@ -42,6 +43,10 @@ const log = (line: string): void => {
  */
 export async function runDaemon(nodeFile: string): Promise<number> {
   setProcessName("understudy");
+  // Off heart's processor (heart.ts says why), and before other people's work: what waits here is the standby's state.
+  const cpus = processors();
+  if (cpus.length > 1) confineTo(cpus.slice(0, -1));
+  setNiceness(NICENESS);
   const read = readConfiguration(nodeFile);
   const errors = read.ok ? checkMachine(read.config) : read.errors;
   if (!read.ok || errors.length > 0) {

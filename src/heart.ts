@@ -22,7 +22,7 @@ import { Notices } from "./heart/state.ts";
 import { openTermStore, readTerms } from "./heart/termStore.ts";
 import { createGate, type Gate } from "./kernel/gate.ts";
 import { listLinks, openRouteSocket, setLinkUp } from "./kernel/interfaces.ts";
-import { setProcessName, setRealTimePriority } from "./kernel/libc.ts";
+import { confineTo, processors, setProcessName, setRealTimePriority } from "./kernel/libc.ts";
 import { loadIdentity } from "./peer/identity.ts";
 
 /** Above the kernel's own threads for interrupts would be too much; above everything of users' is needed. */
@@ -62,6 +62,10 @@ function setLinksUp(config: Config, up: boolean): void {
 
 async function main(config: Config): Promise<void> {
   const realTime = setRealTimePriority(REAL_TIME_PRIORITY);
+  // A dump of the session table keeps a processor for tens of milliseconds where the kernel is not preemptible, and
+  // no priority helps: heart has one processor to itself as far as Understudy is concerned (the daemon keeps off it).
+  const cpus = processors();
+  if (cpus.length > 1) confineTo(cpus.slice(-1));
   const identity = loadIdentity(config.keyFile);
   const stored = await readTerms(config.stateDirectory);
   const macs = portMacs(config);

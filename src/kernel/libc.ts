@@ -123,6 +123,8 @@ const natives = {
   prctl: lib.func("int prctl(int, const char *, uint64_t, uint64_t, uint64_t)"),
   sched_setscheduler: lib.func("int sched_setscheduler(int, int, const int32_t *)"),
   setpriority: lib.func("int setpriority(int, uint32_t, int)"),
+  sched_getaffinity: lib.func("int sched_getaffinity(int, size_t, uint8_t *)"),
+  sched_setaffinity: lib.func("int sched_setaffinity(int, size_t, const uint8_t *)"),
   memfd_create: lib.func("int memfd_create(const char *, uint32_t)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
 };
@@ -246,6 +248,30 @@ export function setRealTimePriority(priority: number): boolean {
 export function memoryFile(name: string): number {
   const MFD_CLOEXEC = 1;
   return checked(`make the memory file ${name}`, natives.memfd_create(name, MFD_CLOEXEC) as number);
+}
+const CPU_SET_BYTES = 128;
+
+/**
+ * The processors that the machine (its cpuset) has for this process, ascending; a confinement that the calling
+ * thread inherited is lifted.
+ */
+export function processors(): readonly number[] {
+  const set = new Uint8Array(CPU_SET_BYTES).fill(0xff);
+  natives.sched_setaffinity(0, set.length, set);
+  if ((natives.sched_getaffinity(0, set.length, set) as number) < 0) return [];
+  return Array.from({ length: CPU_SET_BYTES * 8 }, (_, cpu) => cpu).filter(
+    (cpu) => ((set[cpu >> 3] ?? 0) & (1 << (cpu & 7))) !== 0,
+  );
+}
+/** Confines the calling thread, and every thread that it starts from then on, to these processors. True where allowed. */
+export function confineTo(cpus: readonly number[]): boolean {
+  const set = new Uint8Array(CPU_SET_BYTES);
+  for (const cpu of cpus) set[cpu >> 3]! |= 1 << (cpu & 7);
+  return (natives.sched_setaffinity(0, set.length, set) as number) === 0;
+}
+/** Niceness of this process (PRIO_PROCESS), -20 first to 19 last. True where allowed. */
+export function setNiceness(niceness: number): boolean {
+  return (natives.setpriority(0, 0, niceness) as number) === 0;
 }
 /** Interface index, or 0 where there is no such interface. */
 export function interfaceIndex(name: string): number {
