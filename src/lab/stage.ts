@@ -88,6 +88,9 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
 /** Live sessions, background, pings, a talkative standby; then both kernels' tables must be equal. */
 export async function fillStage(stage: Stage): Promise<void> {
   const { load, options } = stage;
+  // First, while the table that they are looked up in is small.
+  const flows = await load.startPings(options.pingIntervalMs, stage.active);
+  options.progress(`pinging every ${options.pingIntervalMs} ms, ${flows} ${flows === 1 ? "flow" : "flows"}`);
   const live = await load.openLive(options.live);
   options.progress(`${live.opened} live sessions open`);
   stage.problems.push(...live.failures.map((failure) => `a live session did not open: ${failure}`));
@@ -98,8 +101,6 @@ export async function fillStage(stage: Stage): Promise<void> {
     );
   }
   await load.startChatter(otherNode(stage.active));
-  const flows = await load.startPings(options.pingIntervalMs, stage.active);
-  options.progress(`pinging every ${options.pingIntervalMs} ms, ${flows} ${flows === 1 ? "flow" : "flows"}`);
   await becomeEqual(stage, "before the fault");
 }
 

@@ -1,12 +1,13 @@
 // Sockets of the traffic processes: opened inside any namespace of the laboratory, always non-blocking. The calling
 // thread visits the namespace and comes back; the socket stays there.
 
+import { openSync } from "node:fs";
 import { parseAddress } from "../../base/addresses.ts";
 import * as libc from "../../kernel/libc.ts";
 
 const TCP_NODELAY = 1;
 const IPPROTO_ICMP = 1;
-const home = libc.open("/proc/thread-self/ns/net");
+const home = openSync("/proc/thread-self/ns/net", "r");
 const entered = new Map<number, number>();
 
 /** Runs `action` inside the network namespace of process `pid` (0: our own). */
@@ -14,7 +15,7 @@ export function inside<T>(pid: number, action: () => T): T {
   if (pid === 0) return action();
   let fd = entered.get(pid);
   if (fd === undefined) {
-    fd = libc.open(`/proc/${pid}/ns/net`);
+    fd = openSync(`/proc/${pid}/ns/net`, "r");
     entered.set(pid, fd);
   }
   libc.setns(fd);
