@@ -148,7 +148,9 @@ async function playUntilValid(
     const outcome = await playOnce(context, scenario);
     const verdict = judge(outcome, { figures: context.options.figures, root: !context.userNamespace });
     if (!verdict.void || !verdict.timingOnly || repeat === REPEATS_MAX) return { outcome, verdict };
-    context.progress(`the machine itself stood still for ${outcome.machineStallMs.toFixed(0)} ms: once more`);
+    context.progress(
+      `void, for the machine itself stood still for ${outcome.machineStallMs.toFixed(0)} ms (${verdict.why.join("; ")}): once more`,
+    );
   }
 }
 
