@@ -13,6 +13,7 @@ import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
 import { formatErrors } from "./core/configTree.ts";
+import { DaemonAlarms } from "./daemon/alarms.ts";
 import { type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
@@ -66,6 +67,7 @@ export async function runDaemon(nodeFile: string): Promise<number> {
 class Daemon {
   readonly #config: Config;
   readonly #wardrobe: Wardrobe;
+  readonly #alarms = new DaemonAlarms(log);
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
   #replicator: Replicator | null = null;
@@ -119,7 +121,7 @@ class Daemon {
     this.#every(REPORT_MS, () => this.#report());
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
     // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
-    this.#every(MEND_MS, () => this.#wardrobe.mend());
+    this.#every(MEND_MS, () => this.#mend());
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
     log("ready to serve");
   }
@@ -173,13 +175,24 @@ class Daemon {
     // A gate that was put back found its interfaces down: what hangs on them is put back as well.
     if (!this.#dressed || state.gateRepairs === this.#gateRepairs) return;
     this.#gateRepairs = state.gateRepairs;
-    this.#wardrobe.mend();
+    this.#mend();
+  }
+
+  #mend(): void {
+    const { changes, last, fault } = this.#wardrobe.mend();
+    const more = changes > 1 ? ` and ${changes - 1} more` : "";
+    this.#alarms.observe("dress-repaired", changes > 0 ? `${last}${more}` : null);
+    this.#alarms.observe("dress-refused", fault);
   }
 
   #report(): void {
     const replicator = this.#replicator;
     if (replicator === null || this.#heart === null) return;
-    const { ready, reasons, position, sessions } = replicator.report();
+    const { ready, reasons, position, sessions, refused } = replicator.report();
+    const configurationDigest = this.#config.digest;
+    const heart = this.#heart.state;
+    if (this.#dressed)
+      this.#alarms.look({ heart, replication: replicator.state(), refused, configurationDigest });
     this.#heart.report({
       kind: "daemon",
       ready: ready && this.#dressed,
@@ -187,7 +200,8 @@ class Daemon {
       reasons: this.#dressed ? reasons : ["forwarding is not set up yet", ...reasons],
       position,
       sessions,
-      configurationDigest: this.#config.digest,
+      configurationDigest,
+      ...this.#alarms.count,
     });
   }
 
@@ -205,6 +219,10 @@ class Daemon {
       case "show":
         if (request.what === "pair")
           return { kind: "pair", request: request.request, view: this.#pairView() };
+        if (request.what === "alarms") {
+          const view = this.#alarms.view(this.#heart?.state ?? null, this.#config.node);
+          return { kind: "alarms", request: request.request, view };
+        }
         if (request.what === "links")
           return {
             kind: "links",
@@ -262,6 +280,8 @@ class Daemon {
         ...reasons,
       ],
       heart,
+      alarms: this.#alarms.all(heart),
+      guard: null,
       replication: replicator.state(),
       sessions,
       configurationDigest: this.#config.digest,

@@ -7,6 +7,7 @@ import { LINK_ID_MAX, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
 import type { SessionFilter } from "../wire/control.ts";
 import { DEFAULT_KEY_FILE, DEFAULT_NODE_FILE, SESSIONS_SHOWN_DEFAULT } from "./defaults.ts";
 import { reportFailure } from "./failure.ts";
+import type { Shown } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
 import { softwareVersion } from "./version.ts";
 
@@ -83,9 +84,11 @@ function filterOf(what: string, options: SessionOptions, command: Command): Sess
 }
 
 function addShow(program: Command, terminal: Terminal): void {
-  const views = new Argument("[what]", "what to show").choices(["pair", "links", "sessions"]).default("pair");
+  const views = new Argument("[what]", "what to show")
+    .choices(["pair", "links", "sessions", "alarms"])
+    .default("pair");
   withNode(program.command("show"))
-    .description("show the pair at a glance, its links, or its sessions")
+    .description("show the pair at a glance, its links, its sessions, or its alarms")
     .addArgument(views)
     .option("--link <id>", "sessions: through this link (0: the node's own)", wholeNumber(0, LINK_ID_MAX))
     .option("--protocol <name>", "sessions: of this protocol (tcp, udp, icmp, ...)", protocol)
@@ -98,7 +101,7 @@ function addShow(program: Command, terminal: Terminal): void {
       `sessions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT})`,
       wholeNumber(1, SESSIONS_SHOWN_MAX),
     )
-    .action(async (what: "pair" | "links" | "sessions", options: SessionOptions, command: Command) => {
+    .action(async (what: Shown, options: SessionOptions, command: Command) => {
       const filter = filterOf(what, options, command);
       const { show } = await import("./show.ts");
       const { node, json, limit = SESSIONS_SHOWN_DEFAULT } = options;

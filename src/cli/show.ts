@@ -1,6 +1,7 @@
-// `understudy show pair|links|sessions`: asks the daemon and draws what it answers.
+// `understudy show pair|links|sessions|alarms`: asks the daemon and draws what it answers.
 
 import { SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import { renderAlarms } from "../views/alarms.ts";
 import { renderLinks } from "../views/links.ts";
 import { renderPair, verdictOf } from "../views/pair.ts";
 import { renderSessions } from "../views/sessions.ts";
@@ -8,7 +9,7 @@ import type { SessionFilter } from "../wire/control.ts";
 import { askDaemon } from "./ask.ts";
 import type { Terminal } from "./terminal.ts";
 
-export type Shown = "pair" | "links" | "sessions";
+export type Shown = "pair" | "links" | "sessions" | "alarms";
 
 export interface ShowOptions {
   readonly node: string;
@@ -35,6 +36,10 @@ export async function show(what: Shown, options: ShowOptions, terminal: Terminal
       return write({ ...view, verdict: verdictOf(view) }, () =>
         renderPair(view, { nowMs: terminal.nowMs(), style }),
       );
+    }
+    case "alarms": {
+      const { view } = answer;
+      return write(view, () => renderAlarms(view, { nowMs: terminal.nowMs(), style }));
     }
     case "links":
       return write({ links: answer.links }, () => renderLinks(answer.links, { style }));

@@ -44,6 +44,8 @@ export interface ReplicatorReport {
   readonly reasons: readonly string[];
   readonly position: Position;
   readonly sessions: number;
+  /** Sessions of the active that this standby's kernel did not take. */
+  readonly refused: number;
 }
 
 export interface Replicator {
@@ -206,10 +208,17 @@ class RunningReplicator implements Replicator {
   report(): ReplicatorReport {
     const sessions = this.#sessions();
     if (this.#role === "active") {
-      return { ready: true, reasons: [], position: produced(this.#sender.state) ?? NOWHERE, sessions };
+      return {
+        ready: true,
+        reasons: [],
+        position: produced(this.#sender.state) ?? NOWHERE,
+        sessions,
+        refused: 0,
+      };
     }
     const reasons = this.#reasons();
-    return { ready: reasons.length === 0, reasons, position: this.#receiver.state.applied, sessions };
+    const { applied: position, refused } = this.#receiver.state;
+    return { ready: reasons.length === 0, reasons, position, sessions, refused };
   }
 
   waitAcknowledged(timeoutMs: number): Promise<boolean> {

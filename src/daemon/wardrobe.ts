@@ -7,11 +7,23 @@ import { compileRuleset } from "../core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
 import { applyRuleset, removeRuleset } from "../kernel/nftables.ts";
 
+/** What a look at the dress found. */
+export interface Mended {
+  /** How many things were put back, and the last of them in words. */
+  readonly changes: number;
+  readonly last: string;
+  /** The kernel's refusal where not everything could be put back. */
+  readonly fault: string | null;
+}
+
 export class Wardrobe {
   readonly #config: Config;
   readonly #log: (line: string) => void;
   /** Link id of each of the 4096 slots. */
   readonly slots: Uint8Array;
+  /** Changes made so far, and the last one. */
+  #told = 0;
+  #last = "";
 
   constructor(config: Config, log: (line: string) => void) {
     this.#config = config;
@@ -35,11 +47,15 @@ export class Wardrobe {
   }
 
   /** As `dress`, quiet where nothing is missing: twice changes nothing. */
-  mend(): void {
+  mend(): Mended {
+    const before = this.#told;
     try {
       this.dress();
+      return { changes: this.#told - before, last: this.#last, fault: null };
     } catch (error) {
-      this.#log(`could not put everything back: ${(error as Error).message}`);
+      const fault = (error as Error).message;
+      this.#log(`could not put everything back: ${fault}`);
+      return { changes: this.#told - before, last: this.#last, fault };
     }
   }
 
@@ -50,7 +66,11 @@ export class Wardrobe {
   }
 
   #tell(changes: readonly string[]): void {
-    for (const change of changes) this.#log(change);
+    for (const change of changes) {
+      this.#log(change);
+      this.#told += 1;
+      this.#last = change;
+    }
   }
 
   get devices(): readonly string[] {

@@ -76,9 +76,12 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
     switch (request.kind) {
       case "daemon": {
         daemon = peer;
-        const { ready, dressed, position, sessions } = request;
+        const { ready, dressed, position, sessions, alarms, critical } = request;
         const configurationDigest = request.configurationDigest.slice(0, 16);
-        feed({ kind: "daemon", facts: { ready, dressed, position, sessions, configurationDigest } });
+        feed({
+          kind: "daemon",
+          facts: { ready, dressed, position, sessions, configurationDigest, alarms, critical },
+        });
         return null;
       }
       case "witnesses":

@@ -1,12 +1,13 @@
 // What heart shows of itself: alarms with their times, the last takeover, and the whole as one `HeartState` for the
 // control socket. Derived from the machine's state and the driver's counters; it decides nothing.
 
+import { AlarmBoard, type AlarmCode } from "../core/alarms.ts";
 import type { ElectionEffect } from "../core/election/types.ts";
 import type { AlarmState, TakeoverReport } from "../wire/control.ts";
 
 /** Alarms and takeovers, as the machine's effects raise and clear them. */
 export class Notices {
-  readonly #alarms = new Map<string, AlarmState>();
+  readonly #board = new AlarmBoard();
   #lastTakeover: TakeoverReport | null = null;
   #roleSince = performance.now();
   readonly #log: (line: string) => void;
@@ -16,7 +17,7 @@ export class Notices {
   }
 
   get alarms(): readonly AlarmState[] {
-    return [...this.#alarms.values()];
+    return this.#board.raised;
   }
   get lastTakeover(): TakeoverReport | null {
     return this.#lastTakeover;
@@ -27,15 +28,10 @@ export class Notices {
   }
 
   alarm(effect: Extract<ElectionEffect, { kind: "alarm" }>): void {
-    if (!effect.raised) {
-      if (this.#alarms.delete(effect.code)) this.#log(`alarm cleared: ${effect.code}`);
-      return;
-    }
-    const { alarm } = effect;
-    const since = this.#alarms.get(alarm.code)?.since ?? new Date().toISOString();
-    if (!this.#alarms.has(alarm.code))
-      this.#log(`alarm ${alarm.severity} ${alarm.code}: ${alarm.text} (${alarm.advice})`);
-    this.#alarms.set(alarm.code, { ...alarm, since });
+    const now = { monotonicMs: performance.now(), wallMs: Date.now() };
+    const { code, detail } = effect.raised ? effect.alarm : { code: effect.code, detail: null };
+    const line = this.#board.observe(code as AlarmCode, detail, now);
+    if (line !== null) this.#log(line);
   }
 
   roleChanged(effect: Extract<ElectionEffect, { kind: "role-changed" }>): void {

@@ -3,7 +3,8 @@
 
 import type { NodeId } from "../base/units.ts";
 import { peerOf } from "../base/units.ts";
-import type { AlarmState, HeartState, PairView, ReplicationState } from "../wire/control.ts";
+import type { HeartState, PairView, ReplicationState } from "../wire/control.ts";
+import { alarmText, peerAlarmsText } from "./alarms.ts";
 import type { Cell, Style, Tone } from "./text.ts";
 import { count, duration, moment, percent, plural, printable, table, wrap } from "./text.ts";
 
@@ -246,15 +247,30 @@ function takeoverText(heart: HeartState, nowMs: number): string {
   return `${last.kind} to this node, term ${last.term}, ${moment(last.at, nowMs)}: ${silence}gate open in ${duration(last.openMs)}`;
 }
 
-const severityTone = { critical: "bad", warning: "warn", info: "plain" } as const;
+/** What the kernel dropped on port 1148; empty where nothing. */
+function guardText(guard: PairView["guard"], style: Style): string {
+  if (guard === null) return style("bad", "NOT GUARDED");
+  const dropped = Object.entries(guard).filter(([, packets]) => packets > 0);
+  if (dropped.length === 0) return "";
+  return `dropped: ${dropped.map(([why, packets]) => `${why} ${count(packets)}`).join(", ")}`;
+}
 
-function alarmText(alarm: AlarmState, nowMs: number, style: Style): string {
-  const head = `${style(severityTone[alarm.severity], `${alarm.severity.toUpperCase()} ${printable(alarm.code)}`)}`;
+/** This node's alarms in full, and how many the other one has. */
+function alarmLines(view: PairView, nowMs: number, style: Style): string[] {
+  const { alarms, heart, node } = view;
+  const peer = heart?.peer.heard === true ? heart.peer : null;
+  const theirs = peerAlarmsText(
+    peer === null || peer.alarms === null ? null : { alarms: peer.alarms, critical: peer.critical },
+    node,
+  );
+  const title = style("dim", "Alarms".padEnd(15));
+  const others = theirs === "" ? [] : [style(peer?.critical === true ? "bad" : "warn", theirs)];
+  if (alarms.length === 0) return [`  ${title}${["none", ...others].join("; ")}`];
   return [
-    `    ${head}  since ${moment(alarm.since, nowMs)}`,
-    wrap(alarm.text, WIDTH, 6),
-    ...(alarm.advice === "" ? [] : [wrap(`What to do: ${alarm.advice}`, WIDTH, 6)]),
-  ].join("\n");
+    `  ${style("dim", "Alarms")}`,
+    ...alarms.map((alarm) => alarmText(alarm, nowMs, style, 4)),
+    ...others.map((text) => `    ${text}`),
+  ];
 }
 
 /** The view as text that ends with a line feed. `nowMs` is the wall clock, in milliseconds since 1970. */
@@ -274,9 +290,8 @@ export function renderPair(
     ),
   ];
   const { heart } = view;
-  if (heart === null) return `${lines.join("\n")}\n`;
-  const order = { critical: 0, warning: 1, info: 2 } as const;
-  const alarms = [...heart.alarms].sort((one, other) => order[one.severity] - order[other.severity]);
+  if (heart === null) return `${[...lines, ...alarmLines(view, nowMs, style)].join("\n")}\n`;
+  const guard = guardText(view.guard, style);
   lines.push(
     "",
     nodesText(view, heart, style),
@@ -289,8 +304,8 @@ export function renderPair(
     pathsText(heart, style),
     `  ${style("dim", "Segments served")}`,
     segmentsText(heart, style),
-    alarms.length === 0 ? `  ${title("Alarms")}none` : `  ${style("dim", "Alarms")}`,
-    ...alarms.map((alarm) => alarmText(alarm, nowMs, style)),
+    ...(guard === "" ? [] : [`  ${title("Port 1148")}${guard}`]),
+    ...alarmLines(view, nowMs, style),
   );
   if (!heart.realTime)
     lines.push(`  ${title("Note")}heart has no real-time priority here: a busy machine may delay it`);

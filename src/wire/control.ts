@@ -24,6 +24,9 @@ export interface DaemonReport {
   readonly position: Position;
   readonly sessions: number;
   readonly configurationDigest: string;
+  /** How many alarms the daemon has raised, and whether one is critical. */
+  readonly alarms: number;
+  readonly critical: boolean;
 }
 
 /** Requests that heart answers. `daemon` needs no answer. */
@@ -67,6 +70,9 @@ export interface PeerState {
   readonly position: Position | null;
   readonly sessions: number | null;
   readonly configurationDigest: string | null;
+  /** How many alarms it says that it has (its heart's and its daemon's), and whether one is critical. */
+  readonly alarms: number | null;
+  readonly critical: boolean;
 }
 
 export interface TakeoverReport {
@@ -80,10 +86,14 @@ export interface TakeoverReport {
   readonly at: string;
 }
 
+/** One alarm of core/alarms.ts, raised. */
 export interface AlarmState {
   readonly code: string;
   readonly severity: "info" | "warning" | "critical";
+  readonly title: string;
   readonly text: string;
+  /** What is particular this time: a source, an interface, the kernel's words. Empty where nothing is. */
+  readonly detail: string;
   readonly advice: string;
   /** ISO 8601. */
   readonly since: string;
@@ -119,6 +129,7 @@ export type HeartMessage =
 export type DaemonRequest =
   | { readonly kind: "show"; readonly request: number; readonly what: "pair" }
   | { readonly kind: "show"; readonly request: number; readonly what: "links" }
+  | { readonly kind: "show"; readonly request: number; readonly what: "alarms" }
   | {
       readonly kind: "show";
       readonly request: number;
@@ -172,6 +183,10 @@ export interface PairView {
   readonly ready: boolean;
   readonly reasons: readonly string[];
   readonly heart: HeartState | null;
+  /** Heart's and the daemon's, the most severe first. */
+  readonly alarms: readonly AlarmState[];
+  /** Packets for port 1148 that the kernel dropped, by reason; null where the guard is not in place. */
+  readonly guard: Readonly<Record<string, number>> | null;
   readonly replication: ReplicationState;
   readonly sessions: number;
   readonly configurationDigest: string;
@@ -190,8 +205,18 @@ export interface LinkView {
   readonly sessions: number;
 }
 
+/** All alarms of this node, and how many the other one says that it has. */
+export interface AlarmsView {
+  readonly node: NodeId;
+  /** Heart's and the daemon's, the most severe first. */
+  readonly alarms: readonly AlarmState[];
+  /** Null where it is not heard. */
+  readonly peer: { readonly alarms: number; readonly critical: boolean } | null;
+}
+
 export type DaemonMessage =
   | { readonly kind: "pair"; readonly request: number; readonly view: PairView }
+  | { readonly kind: "alarms"; readonly request: number; readonly view: AlarmsView }
   | { readonly kind: "links"; readonly request: number; readonly links: readonly LinkView[] }
   | {
       readonly kind: "sessions";

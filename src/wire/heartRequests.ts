@@ -33,6 +33,8 @@ const keysOf: Readonly<Record<HeartRequest["kind"], Readonly<Record<string, Chec
     position: ["a term and a sequence", isPosition],
     sessions: count,
     configurationDigest: ["64 hex digits", (value) => /^[0-9a-f]{64}$/.test(String(value))],
+    alarms: count,
+    critical: bool,
   },
   witnesses: {
     segment: count,

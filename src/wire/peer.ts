@@ -333,6 +333,10 @@ export const heartbeat = struct({
   carrier: u32,
   /** Bit n: a third party was heard on segment n within the last second. */
   witnessed: u32,
+  /** Alarms raised on the sender, by its heart and its daemon; 255 stands for more. */
+  alarms: u8,
+  /** One of them is critical. */
+  critical: bool,
 });
 export type HeartbeatMessage = ValueOf<typeof heartbeat>;
 

@@ -1,13 +1,14 @@
 // docs/operations.md says what the program does: every exit code with its name, every command, every alarm.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { ExitCode } from "../../src/base/errors.ts";
-import { ELECTION_ALARMS } from "../../src/core/election/alarms.ts";
+import { ALARMS } from "../../src/core/alarms.ts";
 import { cli } from "./harness.ts";
 
-const text = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+const file = new URL("../../docs/operations.md", import.meta.url);
+const text = readFileSync(file, "utf8");
 
 /** Rows of the table in section `number`, cells trimmed and without backquotes. */
 function rowsOf(number: number): string[][] {
@@ -26,10 +27,20 @@ test("every exit code, and no other", () => {
   );
 });
 
-test("every alarm with its severity, and no other", () => {
+test("the alarms are those of the program, with its words (GOLDEN=write writes them)", () => {
+  const rows = Object.entries(ALARMS).map(
+    ([code, { severity, text, advice }]) => `| \`${code}\` | ${severity} | ${text} | ${advice} |`,
+  );
+  const table = ["| code | severity | what is the case | what to do |", "| --- | --- | --- | --- |", ...rows];
+  const upToDate = text.replace(
+    /<!-- table: alarms -->\n[\s\S]*?<!-- end -->/,
+    () => `<!-- table: alarms -->\n${table.join("\n")}\n<!-- end -->`,
+  );
+  if (process.env.GOLDEN === "write") writeFileSync(file, upToDate);
+  assert.equal(readFileSync(file, "utf8"), upToDate);
   assert.deepEqual(
-    rowsOf(4).map(([code, severity]) => [code, severity]),
-    Object.entries(ELECTION_ALARMS).map(([code, { severity }]) => [code, severity]),
+    rowsOf(4).map(([code]) => code),
+    Object.keys(ALARMS),
   );
 });
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { ExitCode } from "../../src/base/errors.ts";
 import { reportFailure } from "../../src/cli/failure.ts";
+import { alarmOf } from "../../src/core/alarms.ts";
 import { plainStyle } from "../../src/views/text.ts";
 import { cli, createWorld, type World } from "./harness.ts";
 
@@ -118,6 +119,18 @@ test("show links and sessions: drawn, or one JSON object", async () => {
   });
 });
 
+test("show alarms: drawn, or one JSON object", async () => {
+  const alarm = { ...alarmOf("peer-silent"), since: "2026-11-20T15:26:00Z" };
+  const view = { node: "a", alarms: [alarm], peer: null } as const;
+  await world.serve((request) => ({ kind: "alarms", request: request.request, view }));
+  const node = ["--node", world.nodeFile];
+  assert.match(
+    (await cli("show", "alarms", ...node)).out,
+    /^WARNING peer-silent {2}the other node is silent/,
+  );
+  assert.deepEqual(JSON.parse((await cli("show", "alarms", "--json", ...node)).out), view);
+});
+
 test("show is show pair, and its JSON carries the verdict", async () => {
   await world.serve((request) => ({
     kind: "pair",
@@ -129,6 +142,8 @@ test("show is show pair, and its JSON carries the verdict", async () => {
       ready: false,
       reasons: [],
       heart: null,
+      alarms: [],
+      guard: null,
       replication: {
         connected: false,
         path: null,

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { term } from "../../src/base/units.ts";
+import { alarmOf } from "../../src/core/alarms.ts";
 import { renderPair, verdictOf } from "../../src/views/pair.ts";
 import { colourStyle, plainStyle } from "../../src/views/text.ts";
 import type { HeartState, PairView, PeerState, ReplicationState } from "../../src/wire/control.ts";
@@ -18,6 +19,8 @@ const peer: PeerState = {
   position: { term: 42, sequence: 10_021 },
   sessions: 20_412,
   configurationDigest: DIGEST.slice(0, 16),
+  alarms: 0,
+  critical: false,
 };
 const heart: HeartState = {
   node: "a",
@@ -38,22 +41,7 @@ const heart: HeartState = {
     { name: "cable", carrier: true, witnessMsAgo: 5000, gated: false },
   ],
   lastTakeover: { term: 42, kind: "takeover", silenceMs: 51.2, openMs: 0.41, at: "2026-11-20T13:22:01.000Z" },
-  alarms: [
-    {
-      code: "PATH_SILENT",
-      severity: "warning",
-      text: "Path lan carries no heartbeats.",
-      advice: "Look at the cable.",
-      since: "2026-11-20T15:25:47.000Z",
-    },
-    {
-      code: "GATE_MISSING",
-      severity: "critical",
-      text: "The gate is gone.",
-      advice: "",
-      since: "2026-11-20T15:26:00Z",
-    },
-  ],
+  alarms: [],
   realTime: false,
   renewals: { done: 1000, refused: 0, longestMs: 12 },
   gateRepairs: 0,
@@ -75,6 +63,14 @@ const view: PairView = {
   ready: true,
   reasons: [],
   heart,
+  alarms: [
+    { ...alarmOf("gate-missing"), advice: "", since: "2026-11-20T15:26:00Z" },
+    {
+      ...alarmOf("foreign-traffic-1148", "10.20.0.66 on lan (foreign-source)"),
+      since: "2026-11-20T15:25:47.000Z",
+    },
+  ],
+  guard: { "foreign-source": 1200, flood: 0 },
   replication,
   sessions: 20_412,
   configurationDigest: DIGEST,
@@ -196,7 +192,8 @@ test("a few sessions more or less are no share", () => {
 });
 
 test("the whole page", () => {
-  const page = renderPair(view, { nowMs: NOW, style: plainStyle });
+  const shown = withHeart({ peer: { ...peer, alarms: 2, critical: true } });
+  const page = renderPair(shown, { nowMs: NOW, style: plainStyle });
   assert.deepEqual(page.split("\n"), [
     "OK  a is active, b is ready to take over.",
     "Pair office, seen from node a, Understudy 0.1.0",
@@ -215,12 +212,15 @@ test("the whole page", () => {
     "    lan    ok          witness 120 ms ago    gate in place",
     "    fibre  NO CARRIER  NO WITNESS ever       gate in place",
     "    cable  ok          NO WITNESS for 5.0 s  NO GATE",
+    "  Port 1148      dropped: foreign-source 1,200",
     "  Alarms",
-    "    CRITICAL GATE_MISSING  since 2026-11-20 15:26:00 UTC, 1.0 s ago",
-    "      The gate is gone.",
-    "    WARNING PATH_SILENT  since 2026-11-20 15:25:47 UTC, 14 s ago",
-    "      Path lan carries no heartbeats.",
-    "      What to do: Look at the cable.",
+    "    CRITICAL gate-missing  the gate was removed, since 2026-11-20 15:26:00 UTC, 1.0 s ago",
+    "      The gate's nftables table was removed by somebody; it is put back, shut, within 20 ms.",
+    "    WARNING foreign-traffic-1148  strangers on port 1148, since 2026-11-20 15:25:47 UTC, 14 s ago",
+    "      Somebody other than the peer sends to port 1148 of this node; the kernel drops it.",
+    "      Here: 10.20.0.66 on lan (foreign-source)",
+    "      What to do: Find the sender: a scanner, a second pair with wrong addresses, or an attacker.",
+    "    b has 2 alarms, critical: `understudy show alarms` there",
     "  Note           heart has no real-time priority here: a busy machine may delay it",
     "",
   ]);

@@ -14,6 +14,8 @@ const requests: readonly HeartRequest[] = [
     position: { term: 2, sequence: 7 },
     sessions: 3,
     configurationDigest: "ab".repeat(32),
+    alarms: 2,
+    critical: true,
   },
   { kind: "witnesses", segment: 1, addresses: ["192.0.2.1"] },
   { kind: "daemon-restarting" },

@@ -93,6 +93,8 @@ const heartbeatExample: HeartbeatMessage = {
   priority: 100,
   carrier: 0b111,
   witnessed: 0b011,
+  alarms: 2,
+  critical: true,
 };
 
 /** All that a stream of chunks gives, until it wants more or is malformed. */
@@ -178,6 +180,8 @@ const anyHeartbeat: fc.Arbitrary<HeartbeatMessage> = record({
   priority: fc.nat({ max: 65535 }),
   carrier: fc.nat({ max: 2 ** 31 - 1 }),
   witnessed: fc.nat({ max: 2 ** 31 - 1 }),
+  alarms: fc.nat({ max: 255 }),
+  critical: fc.boolean(),
 });
 
 test("any heartbeat comes back; every truncation and every extra byte is refused", () => {

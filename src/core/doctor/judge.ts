@@ -325,8 +325,14 @@ function judgeAlarms(facts: DoctorFacts): Finding[] {
   const view = facts.daemon.view;
   if (view === null) return [];
   const levels = { critical: "wrong", warning: "warning", info: "note" } as const;
-  const alarms = (view.heart?.alarms ?? []).map((alarm) =>
-    finding(levels[alarm.severity], "alarm", alarm.code, alarm.text, { advice: alarm.advice }),
+  const alarms = view.alarms.map((alarm) =>
+    finding(
+      levels[alarm.severity],
+      "alarm",
+      alarm.code,
+      alarm.detail === "" ? alarm.text : `${alarm.text} (${alarm.detail})`,
+      { advice: alarm.advice },
+    ),
   );
   const reasons = view.ready
     ? []

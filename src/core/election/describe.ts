@@ -46,6 +46,8 @@ export function viewOf(state: ElectionState): ElectionView {
       position: message?.position ?? null,
       sessions: message?.sessions ?? null,
       configurationDigest: message?.configurationDigest ?? null,
+      alarms: message?.alarms ?? null,
+      critical: message?.critical ?? false,
     },
   };
 }

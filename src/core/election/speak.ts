@@ -4,6 +4,7 @@
 
 import { assert } from "../../base/assert.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
+import { type AlarmCount, countAlarms } from "../alarms.ts";
 import {
   ANNOUNCE_INTERVAL_MS,
   ANNOUNCE_REPEATS_MS,
@@ -11,6 +12,7 @@ import {
   type ElectionState,
   gateOf,
   holdsGate,
+  isDaemonFresh,
   isDressed,
   isReady,
   Phase,
@@ -28,6 +30,19 @@ function statedLeaseMs(state: ElectionState): number {
   if (state.unsafe.leaseLengthNotCarried === true) return leaseMs;
   const long = state.leaseKind === "solo" || state.soloAnnounced > 0 || state.phase === Phase.Adopting;
   return long ? soloLeaseMs : leaseMs;
+}
+
+/** The field is one byte; whoever has more alarms than that has only one problem. */
+const ALARMS_TOLD_MAX = 255;
+
+/** This node's alarms: heart's own, and the daemon's while it speaks. */
+function alarmsOf(state: ElectionState, now: number): AlarmCount {
+  const own = countAlarms(state.alarms);
+  const theirs = isDaemonFresh(state, now) ? state.daemon : null;
+  return {
+    alarms: Math.min(ALARMS_TOLD_MAX, own.alarms + (theirs?.alarms ?? 0)),
+    critical: own.critical || theirs?.critical === true,
+  };
 }
 
 /** The message that this node would send now. */
@@ -53,6 +68,7 @@ export function heartbeatOf(state: ElectionState, now: number): HeartbeatMessage
     priority: config.priority[config.node],
     carrier: carrierBits(state),
     witnessed: witnessBits(state, now, WITNESS_RECENT_MS),
+    ...alarmsOf(state, now),
   };
 }
 

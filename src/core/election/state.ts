@@ -22,6 +22,7 @@ import {
   term,
 } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartAlarmCode } from "../alarms.ts";
 import type {
   DaemonFacts,
   ElectionConfig,
@@ -240,7 +241,7 @@ export interface ElectionState {
   conflictAnsweredSince: number;
   conflictAnsweredAt: number;
   announcedAgainAt: number;
-  readonly alarms: Set<string>;
+  readonly alarms: Set<HeartAlarmCode>;
 }
 
 const NEVER = Number.NEGATIVE_INFINITY;

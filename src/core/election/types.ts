@@ -52,6 +52,9 @@ export interface DaemonFacts {
   readonly sessions: number;
   /** First 8 bytes of the configuration's SHA-256, 16 hex digits. */
   readonly configurationDigest: string;
+  /** Alarms that the daemon has raised, and whether one is critical; absent: none. */
+  readonly alarms?: number;
+  readonly critical?: boolean;
 }
 
 export type LeaseKind = "short" | "solo";
