@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { connectControl } from "../admin/control.ts";
 import { keygen } from "../peer/identity.ts";
-import type { DaemonMessage, DaemonRequest, PairView } from "../wire/control.ts";
+import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "../wire/control.ts";
 import { until } from "./clock.ts";
 import { enter, type RunResult, run } from "./commands.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -21,7 +21,9 @@ export const otherNode = (node: NodeName): NodeName => (node === "a" ? "b" : "a"
 
 /** The launcher, as a user starts it. */
 export const PROGRAM = fileURLToPath(new URL("../../bin/understudy", import.meta.url));
-const LOG_TAIL_BYTES = 2000;
+const LOG_TAIL_BYTES = 4000;
+/** A witness older than this is none (failover §4). */
+const WITNESS_MS = 1000;
 
 export interface PairOptions {
   readonly topology: Topology;
@@ -157,7 +159,7 @@ export function judgeRoles(views: Readonly<Record<NodeName, PairView | null>>): 
     const own = views[node];
     if (own === null) reasons.push(`${node} does not answer`);
     else if (own.heart === null) reasons.push(`${node}: no heart`);
-    else if (own.heart.role === "idle") reasons.push(`${node} is idle`);
+    else if (own.heart.role === "idle") reasons.push(`${node} is idle${describeIdle(own.heart)}`);
   }
   if (actives.length === 0) reasons.push("no node is active");
   if (actives.length > 1) reasons.push("both nodes say that they are active");
@@ -173,6 +175,16 @@ export function judgeRoles(views: Readonly<Record<NodeName, PairView | null>>): 
       reasons.push(`${active} has not heard that ${standby} is ready`);
   }
   return { views, active, ready: reasons.length === 0, reasons };
+}
+
+/** What an idle node waits for, as far as it can be seen: the peer, a cable, a witness. */
+function describeIdle(heart: HeartState): string {
+  const waits = (heart.segments ?? []).flatMap(({ name, carrier, witnessMsAgo }) => {
+    if (!carrier) return [`${name} has no carrier`];
+    return witnessMsAgo === null || witnessMsAgo > WITNESS_MS ? [`no witness on ${name}`] : [];
+  });
+  if (!heart.peer.heard) waits.unshift("the peer is not heard");
+  return waits.length === 0 ? "" : ` (${waits.join(", ")})`;
 }
 
 /** Process ids in the network namespace that `holder` holds, the holder left out. */
