@@ -2,7 +2,7 @@
 // rare combinations come up often. Everything that is drawn ends up in the scenario, which replays without the seed.
 
 import { createRandom, type Random } from "./random.ts";
-import type { Action, Scenario, TimedAction } from "./scenario.ts";
+import { type Action, formatScenario, parseScenario, type Scenario, type TimedAction } from "./scenario.ts";
 
 const KINDS: readonly Action["kind"][] = [
   "kill",
@@ -163,7 +163,10 @@ function modems(random: Random, base: Scenario): Scenario {
   };
 }
 
-export function drawScenario(seed: number): Scenario {
+/** What the text form says is what runs: a printed scenario replays exactly. */
+export const drawScenario = (seed: number): Scenario => parseScenario(formatScenario(draw(seed)));
+
+function draw(seed: number): Scenario {
   const random = createRandom(seed);
   const base = drawSwarm(random, seed);
   const choice = random.next();

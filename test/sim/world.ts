@@ -67,6 +67,7 @@ export class World implements NodeWorld {
   readonly #heartbeatsCut: [number, number] = [0, 0];
   #order = 0;
   #disturbedAt = 0;
+  #disturbances = 0;
   #faults = 0;
   /** When the last fault ended. */
   #cleanAt = 0;
@@ -368,8 +369,10 @@ export class World implements NodeWorld {
     if (node.synced) node.position = { term: other.state?.term ?? 0, sequence: Math.floor(this.now) };
   }
 
+  /** Something happens that excuses what is judged in a calm pair. */
   #disturb(): void {
     this.#disturbedAt = this.now;
+    this.#disturbances += 1;
   }
 
   /** The pair as it mostly is: nothing was wrong for a while, one is active, the other ready. */
@@ -387,10 +390,11 @@ export class World implements NodeWorld {
   /** In a calm pair: the active is gone, and the standby has to be there soon. */
   #expectTakeover(active: SimNode): void {
     const since = this.now;
+    const disturbances = this.#disturbances;
     const other = this.#other(active);
     const { deadMs, heartbeatMs } = this.#scenario;
     this.schedule(since + 1.02 * deadMs + 2 * heartbeatMs, () => {
-      if (this.#disturbedAt > since) return;
+      if (this.#disturbances !== disturbances) return;
       if (!claims(other, this.now)) this.checker.violate(this.now, `no takeover since ${since.toFixed(1)}`);
     });
   }
@@ -398,9 +402,10 @@ export class World implements NodeWorld {
   /** In a calm pair: a handover is done soon, and forwarding never stops. */
   #expectHandover(active: SimNode): void {
     const since = this.now;
+    const disturbances = this.#disturbances;
     this.checker.restartGap(since);
     this.schedule(since + 450, () => {
-      if (this.#disturbedAt > since) return;
+      if (this.#disturbances !== disturbances) return;
       if (!claims(this.#other(active), this.now))
         this.checker.violate(this.now, "the handover did not happen");
       if (this.checker.longestGapMs > 0) this.checker.violate(this.now, "nobody forwarded during a handover");

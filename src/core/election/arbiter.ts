@@ -24,6 +24,7 @@ import {
   SOLO_AFTER_MS,
   setPhase,
   tellRole,
+  WITNESS_ASK_AGAIN_MS,
   WITNESS_ASK_FAST_INTERVAL_MS,
   WITNESS_ASK_INTERVAL_MS,
   WITNESS_CLAIM_MS,
@@ -235,7 +236,7 @@ export function onAnswer(
   state.intentSince = -1;
   if (state.answeredSince < 0) state.answeredSince = now;
   if (input.sentAt >= countsFrom(state, now, leaseMs)) state.answeredAt = now;
-  setAlarm(state, "heartbeats-lost-gate-answers", true, effects);
+  if (isPeerAbsent(state, now)) setAlarm(state, "heartbeats-lost-gate-answers", true, effects);
 }
 
 /** The peer is about to claim as well: the one that is not preferred steps back (docs/election.md, hole 3). */
@@ -253,12 +254,13 @@ export function askWitnesses(state: ElectionState, now: number, effects: Electio
     state.witnessedSince >= 0 &&
     isPeerAbsent(state, now + timers.deadAfterMs - 2 * timers.heartbeatMs) &&
     now - silentSince(state, now) < SOLO_AFTER_MS;
-  const interval = urgent ? WITNESS_ASK_FAST_INTERVAL_MS : WITNESS_ASK_INTERVAL_MS;
   for (let index = 0; index < state.segments.length; index++) {
     const segment = state.segments[index]!;
     if (!segment.carrier || state.config.segments[index]!.ignored === true) continue;
-    if (now - segment.askedAt < interval) continue;
-    if (now - segment.witnessAt < interval) continue;
+    // A question that was not answered is repeated sooner: a lost frame is not a dead port.
+    const patient = segment.witnessAt >= segment.askedAt ? WITNESS_ASK_INTERVAL_MS : WITNESS_ASK_AGAIN_MS;
+    const interval = urgent ? WITNESS_ASK_FAST_INTERVAL_MS : patient;
+    if (now - segment.askedAt < interval || now - segment.witnessAt < interval) continue;
     segment.askedAt = now;
     effects.push({ kind: "ask-witness", segment: index });
   }
@@ -274,10 +276,10 @@ export function watchIsolation(state: ElectionState, now: number, effects: Elect
       state.quietFloor = Math.max(state.quietFloor, now);
       forgetProbes(state);
     }
-  } else if (state.witnessedSince >= 0 || now - state.startedAt >= WITNESS_MS) {
-    state.witnessedSince = -1;
   }
-  const isolated = bits === 0 && now - state.startedAt >= WITNESS_MS;
+  // While this heart itself stood still, nobody was asked.
+  const isolated = bits === 0 && now - Math.max(state.startedAt, state.lateAt) >= WITNESS_MS;
+  if (isolated) state.witnessedSince = -1;
   setAlarm(state, "isolated", isolated, effects);
   const gated = state.phase === Phase.Active || state.phase === Phase.Draining;
   if (isolated && gated && now - state.phaseSince >= WITNESS_MS) {

@@ -121,11 +121,16 @@ export function step(
  * that comes late restarts the silence clock (failover §3).
  */
 function observeClock(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  if (state.shutsFirst) {
+    state.shutsFirst = false;
+    effects.push({ kind: "shut" });
+  }
   if (holdsGate(state) && now >= state.leaseUntil && state.unsafe.blindRenewal !== true)
     lapse(state, now, effects);
   if (state.unsafe.judgeBeforeDraining === true) return;
   if (now - state.dueAt <= state.config.timers.heartbeatMs || state.late) return;
   state.late = true;
+  state.lateAt = now;
   state.quietFloor = now;
   for (const segment of state.segments) segment.unanswered = 0;
   state.intentSince = -1;

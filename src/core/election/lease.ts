@@ -11,6 +11,7 @@ import {
   holdsGate,
   OPEN_VALID_MS,
   Phase,
+  peerHeard,
   SOLO_AFTER_MS,
   SOLO_ANNOUNCEMENTS,
   setPhase,
@@ -165,14 +166,20 @@ export function onOpened(
   tellRole(state, opening.cause, effects, opening.silenceMs, input.at - opening.decidedAt);
 }
 
+/** Nobody else can have opened: the peer is heard and follows, or has been silent, and the segments too, for long. */
+const isUnrivalled = (state: ElectionState, now: number): boolean =>
+  state.conflictSince < 0 &&
+  state.conflictAnsweredSince < 0 &&
+  (peerHeard(state, now) || state.leaseKind === "solo");
+
 /**
  * The kernel's lease has ended under us. Asks the peer for leave to go on in the same term; where the peer is
  * silent, the rules of a takeover apply to us as to anybody (failover §5).
  */
 export function lapse(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   // Refused although the lease should still run: the gate's table is gone. See `onGateRestored`.
-  const alone = state.phase === Phase.Active && state.conflictSince < 0;
-  state.reopenUntil = alone ? state.leaseUntil : Number.NEGATIVE_INFINITY;
+  const sure = state.phase === Phase.Active && isUnrivalled(state, now);
+  state.reopenUntil = sure ? state.leaseUntil : Number.NEGATIVE_INFINITY;
   effects.push({ kind: "shut" });
   const yielding = state.handover?.cause === HandoverCause.Yield;
   endHandover(state, effects, "the lease lapsed in mid-handover");

@@ -58,6 +58,8 @@ export const PROBES_UNANSWERED_MIN = 2;
 /** A third party heard within this time proves the cable (failover §4). */
 export const WITNESS_MS = 1000;
 export const WITNESS_ASK_INTERVAL_MS = 100;
+/** Where the last question was not answered. */
+export const WITNESS_ASK_AGAIN_MS = 40;
 /** In the claim window: ask until one answers. */
 export const WITNESS_ASK_FAST_INTERVAL_MS = 10;
 /** A claim needs a third party heard within this time: one answer of the routine questions may be lost. */
@@ -183,6 +185,8 @@ export interface ElectionState {
   dueAt: number;
   /** This turn was late: what is read in it waited in a buffer. */
   late: boolean;
+  /** The last late turn. */
+  lateAt: number;
   /** The silence clock was restarted here. */
   quietFloor: number;
   /** The last counted answer of the arbiter. */
@@ -208,6 +212,8 @@ export interface ElectionState {
   /** The kernel's lease has ended by then at the latest (I5). */
   leaseUntil: number;
   renewing: boolean;
+  /** Whatever an earlier life left open is shut with the first turn. */
+  shutsFirst: boolean;
   /** Lapsed from Active, nothing offered: until then nobody else can have opened. */
   reopenUntil: number;
   /** Heartbeats sent that announced the long lease; 0 while short. */
@@ -276,6 +282,7 @@ export function createElection(
     nextHeartbeatAt: now,
     dueAt: now,
     late: false,
+    lateAt: NEVER,
     quietFloor: now,
     answeredAt: NEVER,
     answeredSince: -1,
@@ -289,6 +296,7 @@ export function createElection(
     renewKind: "short",
     leaseUntil: NEVER,
     renewing: false,
+    shutsFirst: !adopts,
     reopenUntil: NEVER,
     soloAnnounced: 0,
     gateMissing: false,
