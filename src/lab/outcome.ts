@@ -141,6 +141,12 @@ function judgeHandovers(outcome: Outcome): readonly string[] {
   return why;
 }
 
+/** Points off the weights: the bound at full size; few sessions scatter by themselves (four standard deviations). */
+function pointsMax(sessions: number, expected: number): number {
+  const deviation = Math.sqrt((expected * (100 - expected)) / Math.max(1, sessions));
+  return Math.max(PLACEMENT_POINTS_MAX, 4 * deviation);
+}
+
 /** What a machine that runs owes: nothing lost in a handover, no takeover without a reason. */
 function judgeQuiet(outcome: Outcome): readonly string[] {
   const { handovers, udp, unasked } = outcome;
@@ -153,8 +159,8 @@ function judgeQuiet(outcome: Outcome): readonly string[] {
 
 function judgePlacement(outcome: Outcome): readonly string[] {
   const why: string[] = [];
-  for (const { seed, share, expected, moved, unlike } of outcome.placement ?? []) {
-    if (Math.abs(share - expected) > PLACEMENT_POINTS_MAX)
+  for (const { seed, sessions, share, expected, moved, unlike } of outcome.placement ?? []) {
+    if (Math.abs(share - expected) > pointsMax(sessions, expected))
       why.push(`seed ${seed}: link 1 got ${share.toFixed(2)} % instead of ${expected} %`);
     if (moved > 0) why.push(`seed ${seed}: ${moved} sessions changed their link`);
     if (unlike > 0) why.push(`seed ${seed}: the other node placed ${unlike} tuples differently`);

@@ -106,6 +106,11 @@ suite("outcome", () => {
       [verdict({}), verdict({ share: 76.6 }), verdict({ moved: 1 }), verdict({ unlike: 1 })],
       [true, false, false, false],
     );
+    assert.deepEqual(
+      [verdict({ sessions: 2000, share: 77.2 }), verdict({ sessions: 2000, share: 79 })],
+      [true, false],
+      "2,000 sessions scatter by a point by themselves",
+    );
   });
 
   test("the JSON object has the shape that others rely on", () => {
