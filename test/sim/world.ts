@@ -5,6 +5,7 @@ import { unreachable } from "../../src/base/assert.ts";
 import { millis, term } from "../../src/base/units.ts";
 import type { ElectionConfig, ElectionEffect, UnsafeElection } from "../../src/core/election/types.ts";
 import { Checker, name, type Overlap } from "./checker.ts";
+import { applyFault, type FaultWorld } from "./faults.ts";
 import { Heap } from "./heap.ts";
 import { createMedium, type Medium, reaches, travelMs, witnessAnswers } from "./media.ts";
 import {
@@ -13,12 +14,10 @@ import {
   gateText,
   holds,
   localNow,
-  type NodeWorld,
   receive,
   type SimNode,
   startHeart,
   stopHeart,
-  thaw,
 } from "./node.ts";
 import { createRandom, type Random } from "./random.ts";
 import { type Action, faultsEndAt, mediumName, type Scenario } from "./scenario.ts";
@@ -50,7 +49,7 @@ const CALM_MS = 3000;
 /** The end of a run: this long one and the same node is active. */
 const STEADY_MS = 1000;
 
-export class World implements NodeWorld {
+export class World implements FaultWorld {
   now = 0;
   readonly unsafe: Mutation;
   readonly checker: Checker;
@@ -61,10 +60,10 @@ export class World implements NodeWorld {
   readonly #scenario: Scenario;
   readonly #random: Random;
   readonly #heap = new Heap<Event>();
-  readonly #media: Medium[] = [];
-  readonly #nodes: readonly [SimNode, SimNode];
+  readonly media: Medium[] = [];
+  readonly nodes: readonly [SimNode, SimNode];
   readonly #logging: boolean;
-  readonly #heartbeatsCut: [number, number] = [0, 0];
+  readonly heartbeatsCut: [number, number] = [0, 0];
   #order = 0;
   #disturbedAt = 0;
   #disturbances = 0;
@@ -79,16 +78,16 @@ export class World implements NodeWorld {
     this.#logging = logging;
     this.#random = createRandom(scenario.seed);
     for (let medium = 0; medium <= scenario.segments; medium++)
-      this.#media.push(createMedium(mediumName(scenario.segments, medium)));
-    this.#nodes = [
+      this.media.push(createMedium(mediumName(scenario.segments, medium)));
+    this.nodes = [
       createNode(0, scenario.rates[0], scenario.segments),
       createNode(1, scenario.rates[1], scenario.segments),
     ];
     const { deadMs, leaseMs, soloMs, segments } = scenario;
     const arbitrated = scenario.singleMac.length < segments;
     this.checker = new Checker({
-      nodes: this.#nodes,
-      media: this.#media,
+      nodes: this.nodes,
+      media: this.media,
       segments,
       deadMs,
       leaseMs,
@@ -108,15 +107,15 @@ export class World implements NodeWorld {
 
   run(): void {
     const { bootAt, actions, quietMs } = this.#scenario;
-    for (const node of this.#nodes) {
-      this.schedule(bootAt[node.index], () => this.#boot(node));
+    for (const node of this.nodes) {
+      this.schedule(bootAt[node.index], () => this.boot(node));
       this.#daemonTicks(node);
     }
     for (const { at, action } of actions) this.schedule(at, () => this.#start(action));
     const end = faultsEndAt(this.#scenario) + quietMs;
     let steady: SimNode | null = null;
     this.schedule(end - STEADY_MS, () => {
-      steady = this.#nodes.find((node) => claims(node, this.now)) ?? null;
+      steady = this.nodes.find((node) => claims(node, this.now)) ?? null;
     });
     for (;;) {
       const event = this.#heap.pop();
@@ -131,7 +130,7 @@ export class World implements NodeWorld {
   }
 
   #checkEnd(end: number, steady: SimNode | null): void {
-    const active = this.#nodes.filter((node) => claims(node, end));
+    const active = this.nodes.filter((node) => claims(node, end));
     if (active.length !== 1)
       this.checker.violate(end, `${active.length} nodes claim at the end of all faults`);
     else if (steady !== active[0])
@@ -156,10 +155,16 @@ export class World implements NodeWorld {
     return 0.1 + short * short * node.stallMaxMs;
   }
 
+  get segments(): number {
+    return this.#scenario.segments;
+  }
+
+  repairMs(): number {
+    return this.#random.between(0, GATE_REPAIR_MS);
+  }
+
   carriers(node: SimNode): readonly boolean[] {
-    return this.#media
-      .slice(0, this.#scenario.segments)
-      .map((medium) => medium.carrierDown[node.index] === 0);
+    return this.media.slice(0, this.#scenario.segments).map((medium) => medium.carrierDown[node.index] === 0);
   }
 
   gateChanged(node: SimNode, opened: boolean): void {
@@ -183,7 +188,7 @@ export class World implements NodeWorld {
         this.#askWitness(node, effect.segment);
         return;
       case "announce":
-        if (claims(node, this.now)) for (const medium of this.#media) medium.macAt = node.index;
+        if (claims(node, this.now)) for (const medium of this.media) medium.macAt = node.index;
         return;
       case "store-term":
         this.#store(node, effect.current, effect.reserved);
@@ -205,7 +210,7 @@ export class World implements NodeWorld {
       case "exit":
         stopHeart(node);
         node.kernel.present = false;
-        this.schedule(Math.max(this.now + 20, node.leaveUntil), () => this.#restart(node));
+        this.schedule(Math.max(this.now + 20, node.leaveUntil), () => this.restart(node));
         return;
       case "renew":
       case "open":
@@ -227,7 +232,7 @@ export class World implements NodeWorld {
   }
 
   #other(node: SimNode): SimNode {
-    return this.#nodes[node.index === 0 ? 1 : 0];
+    return this.nodes[node.index === 0 ? 1 : 0];
   }
 
   #sendHeartbeat(node: SimNode, message: Extract<ElectionEffect, { kind: "heartbeat" }>["message"]): void {
@@ -235,8 +240,8 @@ export class World implements NodeWorld {
     let earliest = Number.POSITIVE_INFINITY;
     const { paths } = this.#scenario;
     for (let path = 0; path < paths.length; path++) {
-      const medium = this.#media[paths[path]!]!;
-      if (this.#heartbeatsCut[node.index] > 0 || !reaches(medium, node.index)) continue;
+      const medium = this.media[paths[path]!]!;
+      if (this.heartbeatsCut[node.index] > 0 || !reaches(medium, node.index)) continue;
       const delay = this.#travel(medium);
       if (delay < 0) continue;
       const { boot: fromBoot, knownPeerBoot: toBoot } = node;
@@ -249,7 +254,7 @@ export class World implements NodeWorld {
   }
 
   #probe(node: SimNode, segment: number, broadcast: boolean): void {
-    const medium = this.#media[segment]!;
+    const medium = this.media[segment]!;
     const other = this.#other(node);
     node.probedAt[segment] = localNow(node, this.now);
     const there = this.#travel(medium);
@@ -272,7 +277,7 @@ export class World implements NodeWorld {
   }
 
   #askWitness(node: SimNode, segment: number): void {
-    const medium = this.#media[segment]!;
+    const medium = this.media[segment]!;
     const there = this.#travel(medium);
     const back = this.#travel(medium);
     if (there < 0 || back < 0 || !witnessAnswers(medium, node.index)) return;
@@ -322,7 +327,7 @@ export class World implements NodeWorld {
     };
   }
 
-  #boot(node: SimNode): void {
+  boot(node: SimNode): void {
     node.powered = true;
     this.#say(() => `${name(node.index)} boots`);
     startHeart(this, node, this.#config(node));
@@ -357,7 +362,7 @@ export class World implements NodeWorld {
     }
     if (!holds(other, this.now)) return;
     const connected = this.#scenario.paths.some(
-      (path) => reaches(this.#media[path]!, 0) && reaches(this.#media[path]!, 1),
+      (path) => reaches(this.media[path]!, 0) && reaches(this.media[path]!, 1),
     );
     if (!connected) {
       node.synced = false;
@@ -381,7 +386,7 @@ export class World implements NodeWorld {
     if (this.now - this.#disturbedAt < CALM_MS || this.#faults > 0 || lossPercent > 0.5 || wakeMs > 2)
       return null;
     if (singleMac.length > 0 || Math.abs(rates[0] - rates[1]) > 0.005) return null;
-    const active = this.#nodes.find((node) => claims(node, this.now)) ?? null;
+    const active = this.nodes.find((node) => claims(node, this.now)) ?? null;
     if (active === null) return null;
     const other = this.#other(active);
     return other.synced && other.heartUp && other.state?.phase === "standby" ? active : null;
@@ -420,7 +425,7 @@ export class World implements NodeWorld {
       action.kind === "heartbeats" && calm !== null && action.from === 1 - calm.index && action.forMs < 900;
     if (!minor) this.#disturb();
     if (calm !== null) this.#expect(action, calm);
-    const end = this.#apply(action);
+    const end = applyFault(this, action);
     if (end === null || !("forMs" in action)) return;
     if (!minor) this.#faults += 1;
     this.schedule(this.now + action.forMs, () => {
@@ -441,201 +446,10 @@ export class World implements NodeWorld {
       this.#expectTakeover(active);
   }
 
-  /** Does it; returns how it is undone, or null where there is nothing to undo. */
-  #apply(action: Action): (() => void) | null {
-    switch (action.kind) {
-      case "cut":
-      case "port":
-      case "carrier":
-      case "ports":
-      case "loss":
-      case "slow":
-      case "heartbeats":
-      case "witness":
-        return this.#applyToMedia(action);
-      default:
-        return this.#applyToNode(action, this.#nodes[action.node]!);
-    }
-  }
-
-  #applyToMedia(
-    action: Extract<
-      Action,
-      { kind: "cut" | "port" | "carrier" | "ports" | "loss" | "slow" | "heartbeats" | "witness" }
-    >,
-  ): () => void {
-    switch (action.kind) {
-      case "cut":
-        return bump(this.#media[action.medium]!.cut, action.from);
-      case "heartbeats":
-        return bump(this.#heartbeatsCut, action.from);
-      case "witness":
-        return bump(this.#media[action.medium]!.witnessSilent, action.node);
-      case "port": {
-        const medium = this.#media[action.medium]!;
-        const undo: (() => void)[] = [];
-        if (action.direction !== "deaf") undo.push(bump(medium.mute, action.node));
-        if (action.direction !== "mute") undo.push(bump(medium.deaf, action.node));
-        return () => runAll(undo);
-      }
-      case "ports": {
-        const undo = this.#media.flatMap((medium) => [
-          bump(medium.mute, action.node),
-          bump(medium.deaf, action.node),
-        ]);
-        return () => runAll(undo);
-      }
-      case "carrier":
-        return this.#carrier(this.#nodes[action.node]!, action.medium);
-      case "loss": {
-        const medium = this.#media[action.medium]!;
-        medium.lossPercent += action.percent;
-        return () => {
-          medium.lossPercent -= action.percent;
-        };
-      }
-      case "slow": {
-        const medium = this.#media[action.medium]!;
-        medium.slowMs += action.extraMs;
-        return () => {
-          medium.slowMs -= action.extraMs;
-        };
-      }
-    }
-  }
-
-  #carrier(node: SimNode, index: number): () => void {
-    const medium = this.#media[index]!;
-    const undo = bump(medium.carrierDown, node.index);
-    const tell = (): void => {
-      if (index >= this.#scenario.segments) return;
-      const up = medium.carrierDown[node.index] === 0;
-      receive(this, node, { kind: "input", input: { kind: "carrier", segment: index, up } });
-    };
-    tell();
-    return () => {
-      undo();
-      tell();
-    };
-  }
-
-  #applyToNode(
-    action: Exclude<
-      Action,
-      { kind: "cut" | "port" | "carrier" | "ports" | "loss" | "slow" | "heartbeats" | "witness" }
-    >,
-    node: SimNode,
-  ): (() => void) | null {
-    switch (action.kind) {
-      case "kill":
-        stopHeart(node);
-        return () => this.#restart(node);
-      case "crash":
-        return this.#crash(node, action.forgets);
-      case "freeze":
-        node.frozenUntil = Math.max(node.frozenUntil, this.now + action.forMs);
-        return () => thaw(this, node);
-      case "pause":
-        return this.#pause(node);
-      case "stalls":
-        node.stallPercent = action.percent;
-        node.stallMaxMs = action.maxMs;
-        return () => {
-          node.stallPercent = 0;
-        };
-      case "daemon":
-        node.daemonSilent += 1;
-        if (action.announced) receive(this, node, { kind: "input", input: { kind: "daemon-restarting" } });
-        else receive(this, node, { kind: "input", input: { kind: "daemon-gone" } });
-        return () => {
-          node.daemonSilent -= 1;
-        };
-      case "disk":
-        return this.#disk(node, action.how);
-      case "handover":
-      case "leave":
-        receive(this, node, { kind: "input", input: { kind: "command", command: action.kind, request: 1 } });
-        if (action.kind === "leave") node.leaveUntil = this.now + action.forMs;
-        return null;
-      case "flush":
-        this.#flush(node);
-        return null;
-      default:
-        return unreachable(action);
-    }
-  }
-
-  #restart(node: SimNode): void {
+  restart(node: SimNode): void {
     if (node.heartUp || !node.powered) return;
     startHeart(this, node, this.#config(node));
   }
-
-  #crash(node: SimNode, forgets: boolean): () => void {
-    stopHeart(node);
-    node.powered = false;
-    node.kernel.heldUntil = -1;
-    node.kernel.drained = false;
-    node.kernel.present = false;
-    node.synced = false;
-    node.position = { term: 0, sequence: 0 };
-    if (forgets) {
-      node.disk = { current: 0, reserved: 0 };
-      node.memory += 1;
-    }
-    return () => {
-      if (!node.powered) this.#boot(node);
-    };
-  }
-
-  #pause(node: SimNode): () => void {
-    if (node.paused === 0) {
-      node.localBase = localNow(node, this.now);
-      node.virtualBase = this.now;
-    }
-    node.paused += 1;
-    const since = this.now;
-    return () => {
-      node.paused -= 1;
-      if (node.paused > 0) return;
-      if (node.kernel.heldUntil > since) node.kernel.heldUntil += this.now - node.virtualBase;
-      this.checker.paused(node.index, this.now, this.now - node.virtualBase);
-      node.virtualBase = this.now;
-      thaw(this, node);
-    };
-  }
-
-  #disk(node: SimNode, how: "refuses" | "hangs"): () => void {
-    if (how === "refuses") node.diskRefuses += 1;
-    else node.diskHangs += 1;
-    return () => {
-      if (how === "refuses") node.diskRefuses -= 1;
-      else node.diskHangs -= 1;
-    };
-  }
-
-  /** The table is gone; the driver sees it, takes the interfaces down, and puts it back, shut. */
-  #flush(node: SimNode): void {
-    if (!node.heartUp || !node.kernel.present) return;
-    const { boot } = node;
-    node.kernel.present = false;
-    node.kernel.heldUntil = -1;
-    node.kernel.drained = false;
-    this.schedule(this.now + this.#random.between(0, GATE_REPAIR_MS), () => {
-      if (node.boot !== boot || !node.heartUp) return;
-      receive(this, node, { kind: "input", input: { kind: "gate-missing" } });
-      node.kernel.present = true;
-      receive(this, node, { kind: "input", input: { kind: "gate-restored" } });
-    });
-  }
-}
-
-/** Counts a fault on one of two directions, or on both (-1); returns what undoes it. */
-function bump(counters: [number, number], which: number): () => void {
-  const affected = which < 0 ? [0, 1] : [which];
-  for (const index of affected) counters[index]! += 1;
-  return () => {
-    for (const index of affected) counters[index]! -= 1;
-  };
 }
 
 export function runScenario(scenario: Scenario, unsafe: Mutation = {}, logging = false): RunResult {
@@ -650,8 +464,4 @@ export function runScenario(scenario: Scenario, unsafe: Mutation = {}, logging =
     virtualMs: world.now,
     events: world.events,
   };
-}
-
-function runAll(functions: readonly (() => void)[]): void {
-  for (const each of functions) each();
 }
