@@ -139,8 +139,8 @@ export async function handOver(world: World, from: NodeName): Promise<HandoverRe
     }
     const steps = (await highestTerm(world)) - before;
     if (result.code === 0) return { active: over, unasked: unasked + steps - 1 };
-    // It was refused by one that was not active any more: the next attempt is the other one's.
-    if (over === active || attempt === HANDOVER_ATTEMPTS)
+    // It was refused by one that was not active at that moment: the next attempt is for whoever is.
+    if (attempt === HANDOVER_ATTEMPTS)
       throw new ScenarioFailure(
         `\`understudy handover\` on ${active} ended with ${result.code}: ${(result.stderr || result.stdout).trim()}`,
       );
