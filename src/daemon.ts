@@ -14,6 +14,7 @@ import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
 import { formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
+import { GuardWatch } from "./daemon/guardWatch.ts";
 import { type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
@@ -30,6 +31,7 @@ const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
 const MEND_MS = 5000;
 const NICENESS = -10;
+const GUARD_MS = 1000;
 const WITNESSES_PER_SEGMENT = 16;
 const GATED_MS_MAX = 10_000;
 const HANDOVER_ACKNOWLEDGE_MS = 3000;
@@ -71,7 +73,9 @@ class Daemon {
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
   #replicator: Replicator | null = null;
-  /** The kernel was touched: before that there is nothing of this start to take back. */
+  #guard: GuardWatch | null = null;
+  #guarded = false;
+  /** The kernel was touched: before that there is nothing of this start to take back, but the guard. */
   #hung = false;
   #dressed = false;
   #gateRepairs = 0;
@@ -100,6 +104,9 @@ class Daemon {
     });
     // Everything that may be refused without touching the kernel comes before the kernel is touched.
     await assertPortsFree(config);
+    this.#wardrobe.guard();
+    this.#guarded = true;
+    this.#guard = new GuardWatch(config, (code, detail) => this.#alarms.observe(code, detail), log);
     // Listens for sessions from here on: before any gate of ours can open (replication §2).
     this.#replicator = await createReplicator({ config, identity, log, onChange: () => this.#report() });
     this.#hung = true;
@@ -122,6 +129,7 @@ class Daemon {
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
     // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
     this.#every(MEND_MS, () => this.#mend());
+    this.#every(GUARD_MS, () => this.#guard?.look());
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
     log("ready to serve");
   }
@@ -132,8 +140,10 @@ class Daemon {
     if (started) await this.#heart?.leave().catch(() => undefined);
     this.#heart?.close();
     await this.#replicator?.close();
+    this.#guard?.close();
     const heartLives = await controlAnswers(join(this.#config.runtimeDirectory, "heart.sock"));
     if (this.#hung && (started || !heartLives)) this.#wardrobe.undress();
+    else if (this.#guarded && !heartLives) this.#wardrobe.unguard();
     await this.#control?.close();
   }
 
@@ -150,6 +160,7 @@ class Daemon {
       await this.#heart?.leave();
       this.#heart?.close();
       await this.#replicator?.close();
+      this.#guard?.close();
       this.#wardrobe.undress();
     } catch (error) {
       log(`while stopping: ${(error as Error).message}`);
@@ -281,7 +292,7 @@ class Daemon {
       ],
       heart,
       alarms: this.#alarms.all(heart),
-      guard: null,
+      guard: this.#guard?.dropped ?? null,
       replication: replicator.state(),
       sessions,
       configurationDigest: this.#config.digest,

@@ -41,6 +41,19 @@ export const MARK_FLAGS_MASK = 0xf0000000;
 export const MARK_GENERATION_SHIFT = 28;
 export const MARK_GENERATION_MASK = 0x30000000;
 
+/** The guard of port 1148: datagrams a second that pass by one path, unless quicker heartbeats need more. */
+export const GUARD_DATAGRAMS_PER_SECOND_MIN = 2000;
+/** Connections a second that may be begun by one path. */
+export const GUARD_CONNECTIONS_PER_SECOND = 100;
+export const GUARD_BURST_PACKETS = 200;
+/** Senders that are remembered, by reason and family, and how many are written down in a second. */
+export const GUARD_OFFENDERS_MAX = 256;
+export const GUARD_OFFENDERS_PER_SECOND = 50;
+/** Senders noted on the replication segment between two looks at them. */
+export const THIRD_PARTIES_MAX = 64;
+/** Refused datagrams that heart takes from one path in one turn: a flood must not keep it from the others. */
+export const HEART_REFUSED_PER_TURN_MAX = 64;
+
 /** Sealed datagrams stay below every path's MTU. */
 export const DATAGRAM_BYTES_MAX = 512;
 /** Text that a peer sends: a version, a reason. */

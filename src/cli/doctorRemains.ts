@@ -10,7 +10,7 @@ const rows = (value: unknown): readonly Fields[] | null =>
 
 /** Names that only Understudy gives: `us-lan`, `us-l12`. */
 const SERVICE_DEVICE = /^us-(lan|l\d{1,3})$/;
-const TABLES = ["understudy", "understudy-gate"];
+const TABLES = ["understudy", "understudy-gate", "understudy-guard"];
 
 const isOurTable = (table: unknown): boolean => {
   const number = Number(table);

@@ -2,9 +2,11 @@
 // for, and off again. The steps themselves are kernel/dress.ts; here is when each is due, and what is in force.
 
 import { type Config, type LinkConfig, servicesOf } from "../core/config.ts";
+import { GUARD_TABLE } from "../core/guard.ts";
 import { computeSlots } from "../core/placement.ts";
 import { compileRuleset } from "../core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
+import { applyGuard, removeGuard } from "../kernel/guardTable.ts";
 import { applyRuleset, removeRuleset } from "../kernel/nftables.ts";
 
 /** What a look at the dress found. */
@@ -39,8 +41,19 @@ export class Wardrobe {
     this.#tell(createInterfaces(this.#config));
   }
 
+  /** Port 1148 is guarded: before anything of ours listens there. */
+  guard(): void {
+    if (applyGuard(this.#config)) this.#tell([`rules: table inet ${GUARD_TABLE}`]);
+  }
+
+  /** What `guard` did, where nothing listens any more. */
+  unguard(): void {
+    removeGuard();
+  }
+
   /** The gate is on: everything up, translation in place, forwarding last. */
   dress(): void {
+    this.guard();
     this.#tell(raiseInterfaces(this.#config));
     if (applyRuleset(compileRuleset(this.#config, this.slots))) this.#tell(["rules: table inet understudy"]);
     this.#tell(openForwarding(this.#config));
@@ -63,6 +76,7 @@ export class Wardrobe {
   undress(): void {
     this.#tell(undress(this.#config));
     removeRuleset();
+    this.unguard();
   }
 
   #tell(changes: readonly string[]): void {

@@ -60,16 +60,18 @@ export class Paths {
       path.socket.drain((datagram, fromPeer) => this.#take(path, datagram, fromPeer, feed));
   }
 
-  #take(path: Path, datagram: Uint8Array, fromPeer: boolean, feed: (input: ElectionInput) => void): void {
+  /** False where the datagram was refused. */
+  #take(path: Path, datagram: Uint8Array, fromPeer: boolean, feed: (input: ElectionInput) => void): boolean {
     // Cheapest first: what is not from the peer's address is not worth a decryption.
     const read = fromPeer ? this.#read(datagram) : "foreign-source";
     if (typeof read === "string") {
       path.refused[read] = (path.refused[read] ?? 0) + 1;
-      return;
+      return false;
     }
     path.received += 1;
     path.heardAt = performance.now();
     feed({ kind: "heartbeat", path: path.index, boot: read.boot, message: read.message });
+    return true;
   }
 
   /** The fresh heartbeat in a datagram, or why there is none: one of a fixed set of reasons, so counters are bounded. */

@@ -161,17 +161,29 @@ export function isAbsent(error: unknown): boolean {
 export function applyRuleset(text: string): boolean {
   const nft = new Nftables();
   try {
-    const wantedSlots = slotsOf(text);
-    if (rulesOf(text) !== rulesOf(listTable(nft))) {
-      nft.run(`install table inet ${RULESET_TABLE}`, text);
-      return true;
-    }
-    const changes = updateSlots(readSlots(nft), wantedSlots);
+    if (putTable(nft, RULESET_TABLE, text)) return true;
+    const changes = updateSlots(readSlots(nft), slotsOf(text));
     if (changes !== "") nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
     return changes !== "";
   } finally {
     nft.close();
   }
+}
+
+/** Puts `table inet NAME` in place, in one transaction, where it is not there as `text` has it. True: it was not. */
+export function applyTable(name: string, text: string): boolean {
+  const nft = new Nftables();
+  try {
+    return putTable(nft, name, text);
+  } finally {
+    nft.close();
+  }
+}
+
+function putTable(nft: Nftables, name: string, text: string): boolean {
+  if (rulesOf(text) === rulesOf(listTable(nft, name))) return false;
+  nft.run(`install table inet ${name}`, text);
+  return true;
 }
 
 /** Moves slots: `changes` is what core/ruleset.ts `updateSlots` says. One transaction; nothing for an empty text. */
@@ -187,20 +199,23 @@ export function applySlots(changes: string): void {
 
 /** Removing the absent succeeds. */
 export function removeRuleset(): void {
+  removeTable(RULESET_TABLE);
+}
+
+/** Removes `table inet NAME`; removing the absent succeeds. */
+export function removeTable(name: string): void {
   const nft = new Nftables();
   try {
-    const name = `inet ${RULESET_TABLE}`;
-    nft.run(`remove table ${name}`, `table ${name}\ndelete table ${name}\n`);
+    nft.run(`remove table inet ${name}`, `table inet ${name}\ndelete table inet ${name}\n`);
   } finally {
     nft.close();
   }
 }
 
 /** The table without its elements and counters; empty where there is none. */
-function listTable(nft: Nftables): string {
+function listTable(nft: Nftables, name: string): string {
   try {
-    const operation = `read table inet ${RULESET_TABLE}`;
-    return nft.stateless(operation, `list table inet ${RULESET_TABLE}`);
+    return nft.stateless(`read table inet ${name}`, `list table inet ${name}`);
   } catch (error) {
     if (isAbsent(error)) return "";
     throw error;

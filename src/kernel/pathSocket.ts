@@ -4,7 +4,7 @@
 
 import { parseAddress } from "../base/addresses.ts";
 import { BoundaryError } from "../base/errors.ts";
-import { DATAGRAM_BYTES_MAX, HOP_LIMIT, PORT } from "../base/limits.ts";
+import { DATAGRAM_BYTES_MAX, HEART_REFUSED_PER_TURN_MAX, HOP_LIMIT, PORT } from "../base/limits.ts";
 import * as libc from "./libc.ts";
 
 export interface PathSocketOptions {
@@ -19,13 +19,16 @@ export interface PathSocket {
   readonly fd: number;
   /** Sends to the peer; false where the kernel refused (no route, cable out): the next one may pass. */
   send(datagram: Uint8Array): boolean;
-  /** Hands every waiting datagram to `visit`, at most `DRAIN_MAX` of them; the bytes are valid during the call. */
-  drain(visit: (datagram: Uint8Array, fromPeer: boolean) => void): void;
+  /**
+   * Hands every waiting datagram to `visit`, which says whether it was of use; the bytes are valid during the call.
+   * At most `DRAIN_MAX`, and no further batch after HEART_REFUSED_PER_TURN_MAX that were of none: what is beyond waits
+   * for the next turn. (A backlog of real heartbeats is taken whole: silence is judged after it.)
+   */
+  drain(visit: (datagram: Uint8Array, fromPeer: boolean) => boolean): void;
   close(): void;
 }
 
 const BATCH = 32;
-/** A flood may not keep heart in one socket: what is beyond waits for the next turn. */
 const DRAIN_MAX = 512;
 
 /** `struct sockaddr_in` or `struct sockaddr_in6` of an address and a port. */
@@ -93,13 +96,13 @@ export function openPathSocket(options: PathSocketOptions): PathSocket {
     fd,
     send: (datagram) => libc.sendto(fd, datagram, datagram.length, libc.MSG_DONTWAIT, remoteAddress) > 0,
     drain: (visit) => {
-      for (let taken = 0; taken < DRAIN_MAX; ) {
+      for (let taken = 0, refused = 0; taken < DRAIN_MAX && refused < HEART_REFUSED_PER_TURN_MAX; ) {
         vector.reset();
         const count = libc.recvmmsg(fd, vector.headers, BATCH, libc.MSG_DONTWAIT);
         if (count <= 0) return;
         for (let slot = 0; slot < count; slot += 1) {
           const at = slot * vector.slotBytes;
-          visit(vector.buffer.subarray(at, at + vector.length(slot)), isPeer(slot));
+          if (!visit(vector.buffer.subarray(at, at + vector.length(slot)), isPeer(slot))) refused += 1;
         }
         taken += count;
         if (count < BATCH) return;
