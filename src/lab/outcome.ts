@@ -90,11 +90,12 @@ export function judge(outcome: Outcome, expectations: Expectations): Verdict {
   const { figures, root } = expectations;
   const stood = outcome.machineStallMs > STALL_VOID_MS;
   const timing = [
+    ...judgeSlow(outcome),
     ...(figures ? judgeGap(outcome, root) : []),
     // A machine that stands still for longer than a lease loses packets whatever runs on it.
     ...(figures || !stood ? judgeQuiet(outcome) : []),
   ];
-  const stalled = figures && stood;
+  const stalled = stood && (figures || timing.length > 0);
   const why = [...functional, ...timing];
   if (stalled && timing.length > 0)
     why.push(`void: the machine itself stood still for ${round(outcome.machineStallMs)} ms`);
@@ -111,10 +112,17 @@ function judgeLiveSessions(outcome: Outcome): readonly string[] {
   if (live === null) return [];
   const why: string[] = [];
   if (live.opened < asked.live) why.push(`${asked.live - live.opened} live sessions could not be opened`);
-  if (live.survived < live.opened)
-    why.push(`${live.opened - live.survived} of ${live.opened} live sessions were lost`);
-  for (const [reason, count] of live.losses) why.push(`${count} x ${reason}`);
+  const lost = live.opened - live.survived - live.slow;
+  if (lost > 0) why.push(`${lost} of ${live.opened} live sessions were lost`);
+  if (lost > 0) for (const [reason, count] of live.losses) why.push(`${count} x ${reason}`);
   return why;
+}
+
+/** Sessions that went on, too late: lost all the same, but to time. */
+function judgeSlow(outcome: Outcome): readonly string[] {
+  const { live } = outcome;
+  if (live === null || live.slow === 0) return [];
+  return [`${live.slow} of ${live.opened} live sessions stood still for too long (${live.stallMs.max} ms)`];
 }
 
 function judgeEquality(outcome: Outcome): readonly string[] {

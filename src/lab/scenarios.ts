@@ -6,6 +6,7 @@ import type { Outcome, ScenarioName } from "./outcome.ts";
 import { otherNode } from "./pair.ts";
 import {
   arm,
+  becomeReady,
   collect,
   fillStage,
   handOver,
@@ -60,6 +61,7 @@ const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, (stage: Stage) =
     }
     stage.options.progress(`${stage.handovers.done} of ${HANDOVERS} handovers done`);
     await observe(stage);
+    stage.active = await becomeReady(stage.world, "after the last handover");
     await noteTakeover(stage, otherNode(stage.active));
     if (stage.unasked === 0 && stage.active !== first)
       stage.problems.push("after an even number of handovers the other node is active");

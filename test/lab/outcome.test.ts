@@ -9,7 +9,7 @@ const equal = { missing: 0, extra: 0, wrong: 0, samples: [] };
 const good: Outcome = {
   scenario: "crash",
   seconds: 12.34,
-  live: { opened: 200, survived: 200, stallMs: { p50: 55, p99: 90, max: 95 }, losses: new Map() },
+  live: { opened: 200, survived: 200, stallMs: { p50: 55, p99: 90, max: 95 }, losses: new Map(), slow: 0 },
   asked: { live: 200, background: 20_000 },
   udp: { sent: 1700, lost: 24, gapMs: 54.321 },
   sessions: { active: 20_204, standby: 20_204 },
@@ -75,6 +75,14 @@ suite("outcome", () => {
     assert.deepEqual(judge(lossy, { figures: false, root: true }).why, why);
     assert.equal(judge({ ...lossy, machineStallMs: 40 }, { figures: false, root: true }).ok, true);
     const voided = judge({ ...lossy, machineStallMs: 40 }, full);
+    assert.deepEqual([voided.ok, voided.void, voided.timingOnly], [false, true, true]);
+  });
+
+  test("sessions that went on too late are lost; void where the machine stood still, in every size", () => {
+    const late = { ...good, live: { ...good.live!, survived: 150, slow: 50 } };
+    const verdict = judge(late, { figures: false, root: false });
+    assert.deepEqual([verdict.ok, verdict.void, verdict.timingOnly], [false, false, true]);
+    const voided = judge({ ...late, machineStallMs: 80 }, { figures: false, root: false });
     assert.deepEqual([voided.ok, voided.void, voided.timingOnly], [false, true, true]);
   });
 

@@ -11,6 +11,7 @@ const alive: LiveSession = {
   connected: true,
   failure: null,
   stallMs: 60,
+  silentMs: 12,
   movedMs: 3000,
   bytes: 7200,
 };
@@ -19,8 +20,9 @@ suite("survival", () => {
   test("moves a second of right data, stands still for no more than half a second", () => {
     assert.equal(lossOf(alive), null);
     assert.equal(lossOf({ ...alive, stallMs: 500 }), null);
-    assert.equal(lossOf({ ...alive, stallMs: 501 }), "stood still for 501 ms");
-    assert.equal(lossOf({ ...alive, movedMs: 900 }), "moved data for 900 ms only");
+    assert.equal(lossOf({ ...alive, stallMs: 501 }), "stood still for more than 500 ms, and went on");
+    assert.equal(lossOf({ ...alive, stallMs: 900, silentMs: 501 }), "silent ever since");
+    assert.equal(lossOf({ ...alive, movedMs: 900 }), "moved data for less than 1000 ms");
     assert.equal(lossOf({ ...alive, failure: "wrong content" }), "wrong content");
     assert.equal(lossOf({ ...alive, connected: false }), "never connected");
   });
@@ -28,8 +30,8 @@ suite("survival", () => {
   test("figures are of all sessions, the lost ones too", () => {
     const sessions = [alive, { ...alive, stallMs: 90 }, { ...alive, stallMs: 800 }];
     const { losses, ...figures } = judgeLive(sessions);
-    assert.deepEqual(figures, { opened: 3, survived: 2, stallMs: { p50: 90, p99: 800, max: 800 } });
-    assert.deepEqual([...losses], [["echo: stood still for 800 ms", 1]]);
+    assert.deepEqual(figures, { opened: 3, survived: 2, slow: 1, stallMs: { p50: 90, p99: 800, max: 800 } });
+    assert.deepEqual([...losses], [["echo: stood still for more than 500 ms, and went on", 1]]);
   });
 
   test("a percentile is a value that was there, by the dumb definition", () => {

@@ -4,7 +4,7 @@
 
 import * as libc from "../../kernel/libc.ts";
 import type { ClaimRun } from "../claimants.ts";
-import { nowMs } from "../clock.ts";
+import { wallClockOffsetMs } from "../clock.ts";
 import { createReactor, type Order } from "./reactor.ts";
 import { inside } from "./sockets.ts";
 
@@ -43,7 +43,7 @@ const vector = libc.messageVector(BATCH, FRAME_BYTES, true, CONTROL_BYTES);
 const control = new DataView(vector.control.buffer, vector.control.byteOffset, vector.control.length);
 const addresses = new DataView(vector.addresses.buffer, vector.addresses.byteOffset, vector.addresses.length);
 /** Wall clock (what the kernel stamps with) to the laboratory's clock. */
-const offsetMs = nowMs() - (performance.timeOrigin + performance.now());
+let offsetMs = 0;
 
 const ports = new Map<number, CapturePort>();
 const current = new Map<string, ClaimRun>();
@@ -68,6 +68,7 @@ function onOrder(order: Order): void {
 
 function start(order: Start): void {
   ({ virtualMacs, shared } = order);
+  offsetMs = wallClockOffsetMs();
   fd = inside(order.pid, () => {
     ports.clear();
     for (const port of order.ports) ports.set(libc.interfaceIndex(port.device), port);

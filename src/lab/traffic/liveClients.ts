@@ -58,16 +58,20 @@ function onOrder(order: Order): void {
 
 function report(): readonly LiveSession[] {
   const now = nowMs();
-  return sessions.map((session) => ({
-    kind: session.echo ? "echo" : "download",
-    host: session.host,
-    connected: session.connected,
-    failure: session.failure,
-    // Silence that lasts still counts.
-    stallMs: Math.max(session.stallMs, session.connected ? now - Math.max(session.lastMs, markedMs) : 0),
-    movedMs: session.firstMs === 0 ? 0 : session.lastMs - session.firstMs,
-    bytes: session.bytes,
-  }));
+  return sessions.map((session) => {
+    const silentMs = session.connected ? now - Math.max(session.lastMs, markedMs) : 0;
+    return {
+      kind: session.echo ? "echo" : "download",
+      host: session.host,
+      connected: session.connected,
+      failure: session.failure,
+      // Silence that lasts still counts.
+      stallMs: Math.max(session.stallMs, silentMs),
+      silentMs,
+      movedMs: session.firstMs === 0 ? 0 : session.lastMs - session.firstMs,
+      bytes: session.bytes,
+    };
+  });
 }
 
 function open(order: Open, index: number): void {

@@ -15,6 +15,8 @@ export interface LiveSession {
   readonly failure: string | null;
   /** Longest silence since the mark, the one that lasts included. */
   readonly stallMs: number;
+  /** The silence that lasts. */
+  readonly silentMs: number;
   /** From the first to the last right byte since the mark. */
   readonly movedMs: number;
   readonly bytes: number;
@@ -29,10 +31,13 @@ export const STALL_MAX_MS = 500;
 export function lossOf(session: LiveSession): string | null {
   if (session.failure !== null) return session.failure;
   if (!session.connected) return "never connected";
-  if (session.stallMs > STALL_MAX_MS) return `stood still for ${Math.round(session.stallMs)} ms`;
-  if (session.movedMs < MOVES_AT_LEAST_MS) return `moved data for ${Math.round(session.movedMs)} ms only`;
+  if (session.silentMs > STALL_MAX_MS) return "silent ever since";
+  if (session.stallMs > STALL_MAX_MS) return STOOD_STILL;
+  if (session.movedMs < MOVES_AT_LEAST_MS) return `moved data for less than ${MOVES_AT_LEAST_MS} ms`;
   return null;
 }
+
+const STOOD_STILL = `stood still for more than ${STALL_MAX_MS} ms, and went on`;
 
 export interface LiveSummary {
   readonly opened: number;
@@ -43,21 +48,24 @@ export interface LiveSummary {
 export interface LiveVerdict extends LiveSummary {
   /** Why sessions were lost: reason -> how many. */
   readonly losses: ReadonlyMap<string, number>;
+  /** How many of the lost ones went on, right in every byte, and were too slow: a matter of time alone. */
+  readonly slow: number;
 }
 
 /** The figures of all live sessions that were opened. Stalls are those of every session, the lost ones too. */
 export function judgeLive(sessions: readonly LiveSession[]): LiveVerdict {
   const losses = new Map<string, number>();
-  let survived = 0;
+  let [survived, slow] = [0, 0];
   for (const session of sessions) {
     const loss = lossOf(session);
+    if (loss === STOOD_STILL) slow += 1;
     if (loss === null) survived += 1;
     else losses.set(`${session.kind}: ${loss}`, (losses.get(`${session.kind}: ${loss}`) ?? 0) + 1);
   }
   const stalls = sessions.map((session) => session.stallMs).sort((one, other) => one - other);
   const opened = sessions.filter((session) => session.connected).length;
   const at = (share: number): number => round(percentile(stalls, share));
-  return { opened, survived, stallMs: { p50: at(0.5), p99: at(0.99), max: at(1) }, losses };
+  return { opened, survived, stallMs: { p50: at(0.5), p99: at(0.99), max: at(1) }, losses, slow };
 }
 
 /** Nearest rank over sorted values; 0 where there are none. */
