@@ -2,7 +2,12 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { millis, term } from "../../src/base/units.ts";
 import { ALARMS, AlarmBoard, alarmOf, countAlarms, inOrder } from "../../src/core/alarms.ts";
+import { setAlarm } from "../../src/core/election/alarms.ts";
+import { heartbeatOf } from "../../src/core/election/speak.ts";
+import { createElection } from "../../src/core/election/state.ts";
+import { pairConfig } from "./configFixture.ts";
 
 /** 2026-11-20 15:26:00 UTC and `seconds` later, on a machine that has been up for a day. */
 const at = (seconds: number) => ({
@@ -85,4 +90,36 @@ test("counted, and in order: the most severe first, then the oldest", () => {
     inOrder(raised).map(({ code }) => code),
     ["isolated", "peer-silent", "flood-1148", "replication-segment-shared"],
   );
+});
+
+test("what heart says once is told at once and taken back at once: its delays are the election's", () => {
+  for (const [code, spec] of Object.entries(ALARMS))
+    if (spec.raisedBy === "heart") assert.ok(!("afterMs" in spec) && !("quietMs" in spec), code);
+});
+
+test("a heartbeat counts the alarms of both processes, the daemon's while it speaks", () => {
+  const { node, priority, timers } = pairConfig();
+  const state = createElection(
+    { node, priority, timers, segments: [{ name: "lan", singleMac: false }] },
+    { now: millis(0), stored: { current: term(0), reserved: term(0) }, adopted: null, carriers: [true] },
+  );
+  const told = (now: number) => {
+    const { alarms, critical } = heartbeatOf(state, now);
+    return { alarms, critical };
+  };
+  assert.deepEqual(told(0), { alarms: 0, critical: false });
+  setAlarm(state, "peer-silent", true, []);
+  assert.deepEqual(told(0), { alarms: 1, critical: false });
+  state.daemonAt = 0;
+  state.daemon = {
+    ready: true,
+    dressed: true,
+    position: { term: 0, sequence: 0 },
+    sessions: 0,
+    configurationDigest: "0000000000000000",
+    alarms: 300,
+    critical: true,
+  };
+  assert.deepEqual(told(10), { alarms: 255, critical: true });
+  assert.deepEqual(told(60_000), { alarms: 1, critical: false });
 });

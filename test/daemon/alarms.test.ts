@@ -1,0 +1,86 @@
+// What the daemon calls an alarm: each condition alone, and what both processes have, put together.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { term } from "../../src/base/units.ts";
+import { alarmOf } from "../../src/core/alarms.ts";
+import { type AlarmFacts, conditionsOf, DaemonAlarms } from "../../src/daemon/alarms.ts";
+import type { HeartState, PeerState, ReplicationState } from "../../src/wire/control.ts";
+
+const DIGEST = "1f0c2a9b".repeat(8);
+const peer: PeerState = {
+  heard: true,
+  role: "active",
+  term: term(42),
+  ready: true,
+  position: null,
+  sessions: 7,
+  configurationDigest: DIGEST.slice(0, 16),
+  alarms: 1,
+  critical: false,
+};
+const heartWith = (changes: Partial<PeerState>): HeartState =>
+  ({ role: "standby", peer: { ...peer, ...changes }, alarms: [] }) as unknown as HeartState;
+const replication = {
+  connected: true,
+  synchronised: true,
+  direction: "receiving",
+  path: "sync",
+} as ReplicationState;
+const fine: AlarmFacts = {
+  heart: heartWith({}),
+  replication,
+  refused: 0,
+  configurationDigest: DIGEST,
+};
+
+const holding = (facts: AlarmFacts): [string, string][] =>
+  Object.entries(conditionsOf(facts)).filter((entry): entry is [string, string] => entry[1] !== null);
+
+test("nothing is wrong with a pair that is well", () => {
+  assert.deepEqual(holding(fine), []);
+});
+
+for (const [what, changes, expected] of [
+  ["heart is gone", { heart: null }, ["heart-gone", ""]],
+  ["no connection", { replication: { ...replication, connected: false } }, ["replication-down", ""]],
+  [
+    "not the whole state",
+    { replication: { ...replication, synchronised: false } },
+    ["replication-incomplete", "receiving over sync"],
+  ],
+  ["sessions refused", { refused: 3 }, ["sessions-refused", "3 sessions"]],
+  [
+    "another configuration",
+    { heart: heartWith({ configurationDigest: "0".repeat(16) }) },
+    ["configuration-differs", "1f0c2a9b here, 00000000 there"],
+  ],
+] as const)
+  test(what, () => {
+    assert.deepEqual(holding({ ...fine, ...changes }), [expected]);
+  });
+
+test("of a silent peer there is one alarm, heart's: not one for everything that it does not do", () => {
+  const heart = heartWith({ heard: false, configurationDigest: "0".repeat(16) });
+  assert.deepEqual(holding({ ...fine, heart, replication: { ...replication, connected: false } }), []);
+});
+
+test("both processes' alarms, the most severe first, and the other node's number", () => {
+  const lines: string[] = [];
+  const alarms = new DaemonAlarms((line) => lines.push(line));
+  alarms.observe("flood-1148", "path lan");
+  alarms.observe("heart-gone", "");
+  assert.deepEqual(alarms.count, { alarms: 2, critical: true });
+  const heart = {
+    ...heartWith({}),
+    alarms: [{ ...alarmOf("isolated"), since: "2020-01-01T00:00:00.000Z" }],
+  };
+  const view = alarms.view(heart, "a");
+  assert.deepEqual(
+    view.alarms.map(({ code }) => code),
+    ["isolated", "heart-gone", "flood-1148"],
+  );
+  assert.deepEqual(view.peer, { alarms: 1, critical: false });
+  assert.equal(alarms.view(heartWith({ heard: false }), "a").peer, null);
+  assert.equal(lines.length, 2);
+});
