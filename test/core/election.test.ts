@@ -316,6 +316,25 @@ test("an opening is dropped where a later word of the same turn forbids it, and 
   assert.equal(viewOf(late.state).gate, "shut");
 });
 
+test("§8: a node without the state lets the one that holds it gather itself, for a moment", () => {
+  const facts = {
+    ready: false,
+    dressed: true,
+    position: { term: 0, sequence: 0 },
+    sessions: 0,
+    configurationDigest: "0000000000000000",
+  };
+  const bench = new Bench();
+  bench.turn({ kind: "daemon", facts });
+  const holder = { role: Role.Idle, gate: GateState.Shut, leaseMs: 0, witnessed: 0 } as const;
+  const said = heartbeats(bench.run(150, () => holder));
+  assert.ok(said.every(({ candidate }) => !candidate));
+  const without = new Bench();
+  without.turn({ kind: "daemon", facts });
+  const empty = { ...holder, position: { term: 0, sequence: 0 } };
+  assert.ok(heartbeats(without.run(150, () => empty)).some(({ candidate }) => candidate));
+});
+
 test("words that were heard before, or overtaken, change nothing", () => {
   const bench = standby();
   const input = bench.heartbeat();

@@ -18,6 +18,7 @@ import {
   type SimNode,
   startHeart,
   stopHeart,
+  virtualOf,
 } from "./node.ts";
 import { createRandom, type Random } from "./random.ts";
 import { type Action, faultsEndAt, mediumName, type Scenario } from "./scenario.ts";
@@ -171,9 +172,25 @@ export class World implements FaultWorld {
     if (opened) {
       const opening = node.state?.opening;
       this.checker.opened(node, this.now, opening?.cause === "reopened");
+      if (opening?.cause === "handover" || opening?.cause === "election") this.#checkState(node);
       if (opening != null && opening.cause !== "reopened") this.checker.claimed(node, opening.term, this.now);
     }
     this.#say(() => `${name(node.index)} gate ${gateText(node, this.now)}`);
+  }
+
+  /** By agreement, no gate is opened without the state where the other one holds it, can forward, and stays (§8). */
+  #checkState(node: SimNode): void {
+    const other = this.#other(node);
+    if (node.synced || node.position.term > other.position.term) return;
+    if (!other.synced || !other.heartUp || other.state?.phase === "left") return;
+    const heard = node.state !== null && this.now - virtualOf(node, node.state.peer.heardAt) < 20;
+    const [lan, ...links] = this.#usable(other);
+    if (heard && lan === true && links.includes(true))
+      this.checker.violate(this.now, `${name(node.index)} opens without the state that the other node holds`);
+  }
+
+  #usable(node: SimNode): readonly boolean[] {
+    return this.media.slice(0, this.segments).map((medium) => witnessAnswers(medium, node.index));
   }
 
   perform(node: SimNode, effect: ElectionEffect): void {

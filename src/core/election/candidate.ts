@@ -10,6 +10,11 @@ import { sendHeartbeat } from "./speak.ts";
 import { type ElectionState, echoAgeMs, isDressed, nextOwnTerm, Phase, peerHeard } from "./state.ts";
 import type { ElectionEffect } from "./types.ts";
 
+/** Three questions to its third parties. */
+const HOLDER_GRACE_MS = 400;
+/** Its heart was started a moment ago, and its daemon has not spoken to it yet. */
+const DRESSING_GRACE_MS = 1000;
+
 /** This node could open, as far as it depends on itself alone. */
 export const isEligible = (state: ElectionState): boolean =>
   isDressed(state) &&
@@ -31,13 +36,27 @@ export function considerCandidacy(state: ElectionState, now: number, effects: El
   const vacant = message.gate === GateState.Shut && message.role !== Role.Active && !message.leaving;
   const wants =
     vacant && isEligible(state) && state.witnessedSince >= 0 && compareIdle(state, now, message) > 0;
-  if (wants === state.candidate) return;
+  if (wants === state.candidate || (wants && mustWaitForHolder(state, now, message))) return;
   if (wants) {
     startCandidacy(state, now);
     sendHeartbeat(state, now, effects);
   } else {
     state.candidate = false;
   }
+}
+
+/**
+ * The peer holds the state that this node lacks, or may hold it, and is only just back: its third parties have not
+ * answered it yet, or its daemon has not told its heart. A moment's patience keeps every session (F §8: no gate without the state unless the other cannot forward).
+ */
+function mustWaitForHolder(state: ElectionState, now: number, message: HeartbeatMessage): boolean {
+  const position = state.daemon?.position;
+  const ahead =
+    message.position.term > (position?.term ?? 0) ||
+    (message.position.term === position?.term && message.position.sequence > position.sequence);
+  if (state.daemon?.ready === true) return false;
+  const grace = message.dressed ? (ahead ? HOLDER_GRACE_MS : 0) : DRESSING_GRACE_MS;
+  return now - state.peer.heardSince < grace;
 }
 
 /** The peer's heartbeat as an answer to our candidacy. Returns whether an opening was decided. */
