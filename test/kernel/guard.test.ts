@@ -170,6 +170,9 @@ test(
     assert.deepEqual(dropped("wrong-interface", 1), ["wrong-interface: 10.20.0.3 on sync"]);
     send({ ...SYNC, to: "10.20.0.2" });
     dropped("wrong-interface", 2);
+    // Both addresses are those of the path by the LAN.
+    send({ ...SYNC, from: "10.20.0.3", to: "10.20.0.2" });
+    dropped("wrong-interface", 3);
     assert.equal(received(4, 0), 0);
   },
 );
