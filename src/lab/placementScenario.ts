@@ -39,7 +39,7 @@ export async function playPlacement(
     await becomeReady(world, "after the tables were emptied");
     // A machine that stood still may have handed it back: once more then.
     for (let [active, attempt] = [first, 0]; active === first && attempt < HANDOVER_ATTEMPTS; attempt += 1)
-      ({ active } = await handOver(world, first));
+      active = await handOver(world, first);
     await load.repeatBackground();
     const again = await readTable(world.pids.get(otherNode(first))!);
     progress(`seed ${seed}: ${again.size} sessions placed by ${otherNode(first)}`);

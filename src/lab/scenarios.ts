@@ -51,20 +51,15 @@ const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, (stage: Stage) =
     await watchReturn(stage, "after the freeze");
   },
   handover: async (stage) => {
-    const first = stage.active;
     stage.handovers = { asked: HANDOVERS, done: 0 };
     for (let round = 1; round <= HANDOVERS; round += 1) {
-      const { active, unasked } = await handOver(stage.world, stage.active);
-      stage.active = active;
-      stage.unasked += unasked;
+      stage.active = await handOver(stage.world, stage.active);
       stage.handovers.done = round;
     }
     stage.options.progress(`${stage.handovers.done} of ${HANDOVERS} handovers done`);
     await observe(stage);
     stage.active = await becomeReady(stage.world, "after the last handover");
     await noteTakeover(stage, otherNode(stage.active));
-    if (stage.unasked === 0 && stage.active !== first)
-      stage.problems.push("after an even number of handovers the other node is active");
   },
 };
 

@@ -112,15 +112,9 @@ export async function becomeReady(world: World, when: string): Promise<NodeName>
   throw new ScenarioFailure(`${when} the pair was not ready ${within}: ${roles.reasons.join("; ")}`);
 }
 
-export interface HandoverResult {
-  readonly active: NodeName;
-  /** Takeovers that came in between, from a machine that stood still. */
-  readonly unasked: number;
-}
-
-/** `understudy handover` on the active node; returns once the pair is ready for the next. */
-export async function handOver(world: World, from: NodeName): Promise<HandoverResult> {
-  let [active, unasked] = [from, 0];
+/** `understudy handover` on the active node; returns who is active once the pair is ready for the next. */
+export async function handOver(world: World, from: NodeName): Promise<NodeName> {
+  let active = from;
   for (let attempt = 1; ; attempt += 1) {
     const before = await highestTerm(world);
     world.note(`handover from ${active}`);
@@ -137,14 +131,12 @@ export async function handOver(world: World, from: NodeName): Promise<HandoverRe
         `after the handover from ${active} the pair was not ready ${within}: ${reasons.join("; ")}`,
       );
     }
-    const steps = (await highestTerm(world)) - before;
-    if (result.code === 0) return { active: over, unasked: unasked + steps - 1 };
+    if (result.code === 0) return over;
     // It was refused by one that was not active at that moment: the next attempt is for whoever is.
     if (attempt === HANDOVER_ATTEMPTS)
       throw new ScenarioFailure(
         `\`understudy handover\` on ${active} ended with ${result.code}: ${(result.stderr || result.stdout).trim()}`,
       );
-    unasked += steps;
     active = over;
   }
 }
@@ -206,8 +198,8 @@ export async function noteTakeover(stage: Stage, from: NodeName): Promise<void> 
     stage.problems.push(`${to} did not take over: ${now} (${from} was active in term ${stage.term})`);
     return;
   }
-  // One step of the term is the takeover itself; handovers have counted theirs.
-  if (stage.handovers === null) stage.unasked += term - stage.term - 1;
+  // Each takeover and each handover is one step of the term.
+  stage.unasked = term - stage.term - (stage.handovers?.done ?? 1);
   stage.takeover = { term, silenceMs, openMs, from, to };
 }
 
