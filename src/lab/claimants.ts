@@ -15,6 +15,8 @@ export interface DeadWindow {
   readonly node: string;
   readonly fromMs: number;
   readonly untilMs: number;
+  /** Only on these segments; all of the node's where left out. */
+  readonly segments?: readonly string[];
 }
 
 export interface Claims {
@@ -40,11 +42,12 @@ export function judgeClaims(runs: readonly ClaimRun[], dead: readonly DeadWindow
   const totals = new Map<string, number>();
   for (const segment of new Set(runs.map((run) => run.segment))) {
     const here = runs.filter((run) => run.segment === segment);
+    const deadHere = dead.filter(({ segments }) => segments?.includes(segment) ?? true);
     const spansOf = (node: string): readonly Span[] =>
       join(
         here
           .filter((run) => run.node === node)
-          .flatMap((run) => alive({ fromMs: run.firstMs, untilMs: run.lastMs }, node, dead)),
+          .flatMap((run) => alive({ fromMs: run.firstMs, untilMs: run.lastMs }, node, deadHere)),
       );
     const nodes = [...new Set(here.map((run) => run.node))];
     for (const one of spansOf(nodes[0] ?? ""))

@@ -3,7 +3,7 @@
 
 import { nowMs, sleep } from "./clock.ts";
 import { run } from "./commands.ts";
-import type { NodeName } from "./pair.ts";
+import { NODES, type NodeName } from "./pair.ts";
 import { nodeDevices } from "./topology.ts";
 import type { World } from "./world.ts";
 import { signal } from "./worldState.ts";
@@ -19,8 +19,8 @@ export async function killPorts(
   devices = nodeDevices(world.topology),
 ): Promise<void> {
   await setPorts(world, node, devices, DISABLED);
-  world.dead.push({ node, fromMs: nowMs(), untilMs: Infinity });
-  world.note(`${devices.length} switch ports of ${node} stop forwarding`);
+  world.dead.push({ node, segments: devices, fromMs: nowMs(), untilMs: Infinity });
+  world.note(`switch ports of ${node} stop forwarding: ${devices.join(", ")}`);
 }
 
 export async function revivePorts(
@@ -29,9 +29,38 @@ export async function revivePorts(
   devices = nodeDevices(world.topology),
 ): Promise<void> {
   for (const window of world.dead)
-    if (window.node === node && window.untilMs === Infinity) window.untilMs = nowMs();
-  world.note(`${devices.length} switch ports of ${node} forward again`);
+    if (window.node === node && window.untilMs === Infinity && isWithin(window.segments, devices))
+      window.untilMs = nowMs();
+  world.note(`switch ports of ${node} forward again: ${devices.join(", ")}`);
   await setPorts(world, node, devices, FORWARDING);
+}
+
+const isWithin = (some: readonly string[], all: readonly string[]): boolean =>
+  some.every((one) => all.includes(one));
+
+/** Pulls cables out, or plugs them in: the carrier goes, the link lights with it. */
+export async function setCarrier(
+  world: World,
+  node: NodeName,
+  up: boolean,
+  devices = nodeDevices(world.topology),
+): Promise<void> {
+  const lines = devices.map((device) => `link set ${node}-${device} ${up ? "up" : "down"}\n`);
+  world.note(`cables of ${node} are ${up ? "plugged in" : "pulled out"}: ${devices.join(", ")}`);
+  await run(["ip", "-batch", "-"], { inside: world.pids.get("switch")!, input: lines.join("") });
+}
+
+/** Every heartbeat is dropped where it enters a switch, on every path; everything else passes. */
+export async function cutHeartbeats(world: World, cut: boolean): Promise<void> {
+  const ports = NODES.flatMap((node) => nodeDevices(world.topology).map((device) => `"${node}-${device}"`));
+  const table = `table netdev heartbeats {
+    chain ingress { type filter hook ingress devices = { ${ports.join(", ")} } priority 0; udp dport 1148 drop; }
+  }`;
+  world.note(cut ? "every heartbeat is dropped on every path" : "heartbeats pass again");
+  await run(["nft", "-f", "-"], {
+    inside: world.pids.get("switch")!,
+    input: cut ? table : "delete table netdev heartbeats\n",
+  });
 }
 
 async function setPorts(
@@ -89,10 +118,22 @@ export async function freeze(world: World, node: NodeName, forMs: number): Promi
   for (const pid of pids) signal(pid, "SIGCONT");
 }
 
-/** Kills heart, the daemon, or both, and nothing else. */
-export async function crashProcess(world: World, node: NodeName, which: "heart" | "daemon"): Promise<void> {
-  const heart = (await world.pair.view(node))?.heart?.pid;
-  const pids = world.pair.processes(node).filter((pid) => (pid === heart) === (which === "heart"));
-  for (const pid of pids) signal(pid, "SIGKILL");
+export type ProcessName = "heart" | "daemon";
+
+/** Sends a signal to heart or to the daemon of a node, and to nothing else. */
+export function signalProcess(
+  world: World,
+  node: NodeName,
+  which: ProcessName,
+  name: NodeJS.Signals,
+): readonly number[] {
+  const pids = world.pair.processesNamed(node, which);
+  for (const pid of pids) signal(pid, name);
+  return pids;
+}
+
+/** Kills heart or the daemon, and nothing else. */
+export function crashProcess(world: World, node: NodeName, which: ProcessName): void {
   world.note(`${which} of ${node} is killed`);
+  signalProcess(world, node, which, "SIGKILL");
 }

@@ -4,16 +4,10 @@
 import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { ExitCode } from "../base/errors.ts";
+import type { ScenarioName } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
 import { type LabContext, type LabOptions, readOptions } from "./options.ts";
-import {
-  judge,
-  type Outcome,
-  type PlacementRun,
-  resultOf,
-  type ScenarioName,
-  type Verdict,
-} from "./outcome.ts";
+import { judge, type Outcome, type PlacementRun, resultOf, type Verdict } from "./outcome.ts";
 import { playPlacement } from "./placementScenario.ts";
 import { reportOf } from "./report.ts";
 import {
@@ -161,6 +155,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     live: options.live,
     background: options.background,
     v6: options.v6,
+    short: options.short,
     pingIntervalMs: scenario === "handover" ? HANDOVER_PING_MS : PING_MS,
     progress,
   };
@@ -207,6 +202,10 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     handovers: null,
     unasked: 0,
     placement: runs,
+    untranslated: null,
+    short: false,
+    notes: [],
+    late: [],
     problems,
   };
 }

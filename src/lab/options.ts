@@ -1,7 +1,7 @@
 // The command line of `understudy lab`. Pure but for what commander prints.
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { SCENARIOS, type ScenarioName } from "./outcome.ts";
+import { COMPLAINTS, SCENARIO_WORDS, SCENARIOS, type ScenarioName, scenarioOf } from "./catalogue.ts";
 import { HOSTS_MAX } from "./topology.ts";
 
 export interface LabOptions {
@@ -13,6 +13,8 @@ export interface LabOptions {
   readonly v6: boolean;
   readonly json: boolean;
   readonly runs: number;
+  /** Long times are played shorter: for small sizes, and said in the output. */
+  readonly short: boolean;
   /** Judge figures in milliseconds: at full size, or where asked for. */
   readonly figures: boolean;
   readonly up: boolean;
@@ -48,12 +50,17 @@ const wholeNumber =
     return value;
   };
 
+/** Words in lines of a terminal's width. */
+const list = (words: readonly string[]): string => words.join(", ").replaceAll(/(.{80,110}?) /g, "$1\n");
+
 const HELP = `
 Without options: builds a pair, two Internet links and a LAN, opens sessions through it, kills the active node, and
 reports what anybody noticed. Needs root, or a kernel that lets users make namespaces.
 
 Scenarios: crash (all of the active's cables go dead), power (it loses power and boots again), freeze (it stands still
-for 3 s), handover (20 planned ones), placement (how sessions are spread over the links).
+for 3 s), handover (20 planned ones), placement (how sessions are spread over the links), and
+${list(SCENARIOS.slice(5))}.
+${list(Object.keys(COMPLAINTS))} play the one that shows it.
 Faults for --fault: port-dead [NODE], port-alive [NODE], power [NODE], boot NODE, freeze [NODE] [SECONDS],
 heart-crash [NODE], daemon-crash [NODE], handover. NODE is a, b, active (the default) or standby.
 
@@ -62,7 +69,7 @@ Exit codes: 0 all of it held, 1 not, 3 not possible on this machine (the message
 function buildCommand(): Command {
   return new Command("understudy lab")
     .description("Builds a whole pair on this machine in network namespaces, and breaks it.")
-    .addOption(new Option("--scenario <name>", "play this one").choices(SCENARIOS))
+    .addOption(new Option("--scenario <name>", "play this one").choices(SCENARIO_WORDS))
     .option(
       "--live <n>",
       `live sessions whose every byte is checked (default: ${LIVE_DEFAULT})`,
@@ -76,6 +83,7 @@ function buildCommand(): Command {
     .option("--hosts <n>", "hosts on the LAN", wholeNumber(2, HOSTS_MAX), 20)
     .option("--v6", "half of everything over IPv6", false)
     .option("--runs <n>", "so many times; the worst counts", wholeNumber(1, RUNS_MAX), 1)
+    .option("--short", "play long times shorter, and fewer of what is repeated", false)
     .option("--figures", "let figures in milliseconds decide in small sizes too", false)
     .option("--json", "one JSON object on standard output", false)
     .option("--up", "build it, start it, and leave it standing", false)
@@ -94,7 +102,10 @@ export function readOptions(args: readonly string[]): LabOptions {
   const command = buildCommand().exitOverride();
   command.parse([...args], { from: "user" });
   const given = command.opts<
-    Partial<LabOptions> & Pick<LabOptions, "hosts" | "v6" | "runs" | "figures" | "json" | "up" | "down">
+    Partial<Omit<LabOptions, "scenario">> & { readonly scenario?: string } & Pick<
+        LabOptions,
+        "hosts" | "v6" | "runs" | "short" | "figures" | "json" | "up" | "down"
+      >
   >();
   const asked = [given.up, given.down, given.fault !== undefined, given.scenario !== undefined];
   if (asked.filter(Boolean).length > 1)
@@ -104,7 +115,7 @@ export function readOptions(args: readonly string[]): LabOptions {
   const fullSize = live >= LIVE_DEFAULT && background >= BACKGROUND_DEFAULT;
   return {
     ...given,
-    scenario: given.scenario ?? null,
+    scenario: given.scenario === undefined ? null : scenarioOf(given.scenario),
     fault: given.fault ?? null,
     lab: given.lab ?? null,
     logs: given.logs ?? null,

@@ -1,10 +1,8 @@
 // What a scenario measured, what it has to hold, and the one JSON object that says both. Pure.
 
+import { type ScenarioName, specOf } from "./catalogue.ts";
 import type { Difference } from "./conntrackText.ts";
 import { type LiveVerdict, round } from "./traffic/survival.ts";
-
-export const SCENARIOS = ["crash", "power", "freeze", "handover", "placement"] as const;
-export type ScenarioName = (typeof SCENARIOS)[number];
 
 export interface Takeover {
   readonly term: number;
@@ -50,6 +48,14 @@ export interface Outcome {
   /** Takeovers that nobody asked for and no fault explains. */
   readonly unasked: number;
   readonly placement: readonly PlacementRun[] | null;
+  /** Frames with an untranslated source that left towards an ISP; null where nobody counted. */
+  readonly untranslated: number | null;
+  /** True where long times were played shorter (`--short`). */
+  readonly short: boolean;
+  /** What else was seen to hold, in words. */
+  readonly notes: readonly string[];
+  /** What came later than its bound: decides where figures do. */
+  readonly late: readonly string[];
   /** What went wrong before or beside the figures, in words. */
   readonly problems: readonly string[];
 }
@@ -72,7 +78,6 @@ export interface Verdict {
 
 /** Above this stall of the machine, a timing verdict is void. */
 const STALL_VOID_MS = 15;
-const GAP_MAX_MS: Readonly<Partial<Record<ScenarioName, number>>> = { crash: 100, power: 100, freeze: 60 };
 const GAP_MAX_WITHOUT_ROOT_MS = 250;
 const PLACEMENT_POINTS_MAX = 1.5;
 
@@ -85,13 +90,16 @@ export function judge(outcome: Outcome, expectations: Expectations): Verdict {
     ...judgeHandovers(outcome),
     ...judgePlacement(outcome),
   ];
+  const { untranslated } = outcome;
+  if (untranslated !== null && untranslated > 0)
+    functional.push(`${untranslated} frames left towards the Internet with their sources untranslated`);
   const claims = outcome.claimants?.overlapMs ?? 0;
   if (claims > 0) functional.push(`both nodes claimed a segment at once for ${round(claims)} ms`);
   const { figures, root } = expectations;
   const stood = outcome.machineStallMs > STALL_VOID_MS;
   const timing = [
     ...judgeSlow(outcome),
-    ...(figures ? judgeGap(outcome, root) : []),
+    ...(figures ? [...judgeGap(outcome, root), ...outcome.late] : []),
     // A machine that stands still for longer than a lease loses packets whatever runs on it.
     ...(figures || !stood ? judgeQuiet(outcome) : []),
   ];
@@ -155,11 +163,11 @@ function pointsMax(sessions: number, expected: number): number {
   return Math.max(PLACEMENT_POINTS_MAX, 4 * deviation);
 }
 
-/** What a machine that runs owes: nothing lost in a handover, no takeover without a reason. */
+/** What a machine that runs owes: nothing lost where nothing had to be, no takeover without a reason. */
 function judgeQuiet(outcome: Outcome): readonly string[] {
-  const { handovers, udp, unasked } = outcome;
+  const { udp, unasked } = outcome;
   const why: string[] = [];
-  if (handovers !== null && udp !== null && udp.lost > 0)
+  if (specOf(outcome.scenario).lossless === true && udp !== null && udp.lost > 0)
     why.push(`${udp.lost} of ${udp.sent} pings were lost`);
   if (unasked > 0) why.push(`${unasked} ${unasked === 1 ? "takeover" : "takeovers"} that nobody asked for`);
   return why;
@@ -177,7 +185,7 @@ function judgePlacement(outcome: Outcome): readonly string[] {
 }
 
 function judgeGap(outcome: Outcome, root: boolean): readonly string[] {
-  const bound = GAP_MAX_MS[outcome.scenario];
+  const bound = specOf(outcome.scenario).gapMaxMs;
   if (bound === undefined || outcome.udp === null) return [];
   const gapMaxMs = root ? bound : GAP_MAX_WITHOUT_ROOT_MS;
   const { gapMs } = outcome.udp;
@@ -212,5 +220,8 @@ export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unk
     ...(outcome.handovers === null ? {} : { handovers: outcome.handovers }),
     ...(outcome.unasked === 0 ? {} : { unasked: outcome.unasked }),
     ...(outcome.placement === null ? {} : { placement: outcome.placement }),
+    ...(outcome.untranslated === null ? {} : { untranslated: outcome.untranslated }),
+    ...(outcome.short ? { short: true } : {}),
+    ...(outcome.notes.length === 0 ? {} : { notes: outcome.notes }),
   };
 }

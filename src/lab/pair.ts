@@ -7,7 +7,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { connectControl } from "../admin/control.ts";
 import { keygen } from "../peer/identity.ts";
-import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "../wire/control.ts";
+import type {
+  DaemonMessage,
+  DaemonRequest,
+  HeartMessage,
+  HeartRequest,
+  HeartState,
+  PairView,
+} from "../wire/control.ts";
 import { until } from "./clock.ts";
 import { enter, type RunResult, run } from "./commands.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -73,6 +80,10 @@ export interface Pair {
   waitReady(timeoutMs: number): Promise<Roles>;
   /** Daemon, heart and whatever else of ours runs in the node's namespace. */
   processes(node: NodeName): readonly number[];
+  /** Heart's or the daemon's process ids on a node. */
+  processesNamed(node: NodeName, which: "heart" | "daemon"): readonly number[];
+  /** What a node's heart says, its daemon not asked; null where it does not answer. */
+  heart(node: NodeName): Promise<HeartState | null>;
   /** `understudy WORDS --node FILE` in the node's namespace. */
   command(node: NodeName, words: readonly string[]): Promise<RunResult>;
   /** The end of what the node has logged. */
@@ -114,6 +125,9 @@ export function createPair(options: PairOptions, files: Readonly<Record<NodeName
       return last ?? (await roles());
     },
     processes: (node) => processesInside(pids.get(node)!),
+    processesNamed: (node, which) =>
+      processesInside(pids.get(node)!).filter((pid) => nameOf(pid) === PROCESS_NAMES[which]),
+    heart: (node) => askHeart(join(directory, node, "run")),
     command: (node, words) =>
       run([PROGRAM, ...words, "--node", files[node]], {
         inside: pids.get(node)!,
@@ -145,6 +159,34 @@ async function askView(runtimeDirectory: string): Promise<PairView | null> {
   } catch {
     // Not there yet, frozen, or dead: nothing is known of it.
     return null;
+  }
+}
+
+async function askHeart(runtimeDirectory: string): Promise<HeartState | null> {
+  try {
+    const client = await connectControl<HeartRequest, HeartMessage>({
+      path: join(runtimeDirectory, "heart.sock"),
+      server: "heart",
+    });
+    try {
+      const message = await client.request({ kind: "state" }, 2000);
+      return message.kind === "state" ? message.state : null;
+    } finally {
+      client.close();
+    }
+  } catch {
+    return null;
+  }
+}
+
+/** As the kernel shows them (`PR_SET_NAME` of heart.ts and daemon.ts). */
+const PROCESS_NAMES = { heart: "understudyheart", daemon: "understudy" } as const;
+
+function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+  } catch {
+    return "";
   }
 }
 

@@ -1,5 +1,6 @@
 // The report that a person reads: what was running, what died, what survived, the gap, what to try next. Pure.
 
+import { specOf } from "./catalogue.ts";
 import type { Outcome, Verdict } from "./outcome.ts";
 import { round } from "./traffic/survival.ts";
 
@@ -8,15 +9,6 @@ export interface ReportOptions {
   readonly v6: boolean;
   readonly root: boolean;
 }
-
-const HAPPENED: Readonly<Record<Outcome["scenario"], string>> = {
-  crash: "Every cable of the active node went dead at once (with the link lights on).",
-  power:
-    "The active node lost its power: its processes, its sessions and its rules were gone. Later it booted.",
-  freeze: "The active node stood still for 3 seconds, and then went on as if nothing had been.",
-  handover: "The active role was handed over 20 times, on command.",
-  placement: "Sessions were spread over both links, by one node and then by the other.",
-};
 
 /** The whole report, ending with a newline. */
 export function reportOf(outcome: Outcome, verdict: Verdict, options: ReportOptions): string {
@@ -59,7 +51,8 @@ function running(outcome: Outcome, options: ReportOptions): readonly string[] {
 function happened(outcome: Outcome): readonly string[] {
   const { takeover } = outcome;
   return [
-    HAPPENED[outcome.scenario],
+    specOf(outcome.scenario).happened,
+    ...(outcome.short ? ["Long times were played shorter (--short)."] : []),
     ...(takeover === null
       ? []
       : [
@@ -71,7 +64,7 @@ function happened(outcome: Outcome): readonly string[] {
 }
 
 function noticed(outcome: Outcome): readonly string[] {
-  const { live, udp, claimants, placement } = outcome;
+  const { live, udp, claimants, placement, notes } = outcome;
   const lines: string[] = [];
   if (live !== null) {
     lines.push(`Live sessions:  ${live.survived} of ${live.opened} went on without losing a byte.`);
@@ -93,6 +86,7 @@ function noticed(outcome: Outcome): readonly string[] {
     lines.push(
       `Seed ${seed}: ${share.toFixed(2)} % of ${sessions} sessions on link 1 (weights say ${expected} %); ${moved} changed their link, ${unlike} were placed differently by the other node.`,
     );
+  lines.push(...notes);
   if (outcome.machineStallMs > 5)
     lines.push(`The machine itself stood still for ${round(outcome.machineStallMs)} ms in that time.`);
   return lines;

@@ -1,8 +1,12 @@
 // The scenarios: what happens to the pair, step by step. How it is judged stands in outcome.ts.
 
+import { CABLE_ACTS } from "./acts/cables.ts";
+import { PROCESS_ACTS } from "./acts/processes.ts";
+import type { Act } from "./acts/steps.ts";
+import type { ScenarioName } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
 import { boot, cutPower, freeze, killPorts } from "./faults.ts";
-import type { Outcome, ScenarioName } from "./outcome.ts";
+import type { Outcome } from "./outcome.ts";
 import { otherNode } from "./pair.ts";
 import {
   arm,
@@ -25,7 +29,7 @@ const HANDOVERS = 20;
 const FREEZE_MS = 3000;
 
 /** What happens between "everything counts" and "everything was read". */
-const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, (stage: Stage) => Promise<void>>> = {
+export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   crash: async (stage) => {
     const died = stage.active;
     await killPorts(stage.world, died);
@@ -61,6 +65,8 @@ const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, (stage: Stage) =
     stage.active = await becomeReady(stage.world, "after the last handover");
     await noteTakeover(stage, otherNode(stage.active));
   },
+  ...PROCESS_ACTS,
+  ...CABLE_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
@@ -98,6 +104,10 @@ function failed(world: World, options: StageOptions, stage: Stage | null, proble
     handovers: stage?.handovers ?? null,
     unasked: stage?.unasked ?? 0,
     placement: null,
+    untranslated: null,
+    short: options.short,
+    notes: stage?.notes ?? [],
+    late: stage?.late ?? [],
     problems: [...(stage?.problems ?? []), problem],
   };
 }

@@ -1,12 +1,14 @@
 // The stage that every scenario plays on: a world with a running pair, traffic through it, and the oracles armed; and
 // what is collected afterwards. The scenarios say only what happens in between.
 
+import { type ScenarioName, specOf } from "./catalogue.ts";
 import { type ClaimRun, judgeClaims } from "./claimants.ts";
 import { nowMs, sleep, until } from "./clock.ts";
 import { isEqual } from "./conntrackText.ts";
+import { countLeaks, type LeakCounter } from "./leaks.ts";
 import { type Load, type PingReport, startLoad } from "./load.ts";
 import { compareNodes } from "./oracles.ts";
-import type { NamedDifference, Outcome, ScenarioName, Takeover } from "./outcome.ts";
+import type { NamedDifference, Outcome, Takeover } from "./outcome.ts";
 import { type NodeName, otherNode } from "./pair.ts";
 import { type StallMeter, startStallMeter } from "./stallMeter.ts";
 import { judgeLive, type LiveSession, type LiveVerdict, lossOf } from "./traffic/survival.ts";
@@ -17,6 +19,8 @@ export interface StageOptions {
   readonly live: number;
   readonly background: number;
   readonly v6: boolean;
+  /** Long times are played shorter. */
+  readonly short: boolean;
   readonly pingIntervalMs: number;
   /** Says what is being done, for who waits. */
   readonly progress: (text: string) => void;
@@ -37,6 +41,12 @@ export interface Stage {
   unasked: number;
   readonly differences: NamedDifference[];
   readonly problems: string[];
+  /** What else was seen to hold. */
+  readonly notes: string[];
+  /** What came later than its bound. */
+  readonly late: string[];
+  /** Counts what leaves untranslated; null before it was put in place. */
+  leaks: LeakCounter | null;
   sessions: { active: number; standby: number } | null;
   takeover: Takeover | null;
   markedMs: number;
@@ -72,6 +82,9 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     unasked: 0,
     differences: [],
     problems: [],
+    notes: [],
+    late: [],
+    leaks: null,
     sessions: null,
     takeover: null,
     markedMs: nowMs(),
@@ -172,6 +185,7 @@ export async function arm(stage: Stage): Promise<void> {
   if (active !== stage.active) options.progress(`by now ${active} is active: it took over unasked`);
   stage.active = active;
   stage.term = (await world.pair.view(active))?.heart?.term ?? 0;
+  stage.leaks = await countLeaks(world);
   await stage.load.startCapture();
   stage.markedMs = await stage.load.mark();
   // Some ordinary time first, and a phase that is no multiple of any timer.
@@ -214,11 +228,15 @@ export async function watchReturn(stage: Stage, when: string): Promise<void> {
   await sleep(1500);
   const later = await load.liveSessions();
   const pings = await load.stopPings();
+  const bound = specOf(stage.options.scenario).stallMaxMs;
+  const before = stage.live;
   const lost = later.filter(
-    (session, index) => lossOf(session) !== null && lossOf(stage.live[index]!) === null,
+    (session, index) =>
+      lossOf(session, bound) !== null &&
+      (before[index] === undefined || lossOf(before[index], bound) === null),
   );
   if (lost.length > 0)
-    stage.problems.push(`${when} ${lost.length} live sessions were lost: ${lossOf(lost[0]!)}`);
+    stage.problems.push(`${when} ${lost.length} live sessions were lost: ${lossOf(lost[0]!, bound)}`);
   const gapMs = Math.max(0, ...pings.flows.map((flow) => flow.gapMs));
   stage.options.progress(`the return cost at most ${gapMs.toFixed(1)} ms`);
 }
@@ -234,7 +252,8 @@ export async function collect(stage: Stage): Promise<Outcome> {
       `both nodes claimed ${overlap.segment} for ${overlap.forMs.toFixed(1)} ms, ${since(world, overlap.atMs)} s after the start`,
     );
   if (frames === 0) stage.problems.push("the capture saw no frame of a virtual MAC");
-  const live: LiveVerdict = judgeLive(stage.live);
+  const live: LiveVerdict = judgeLive(stage.live, specOf(options.scenario).stallMaxMs);
+  const untranslated = (await stage.leaks?.read()) ?? null;
   const flows = stage.pings?.flows ?? [];
   return {
     scenario: options.scenario,
@@ -256,6 +275,10 @@ export async function collect(stage: Stage): Promise<Outcome> {
     handovers: stage.handovers,
     unasked: stage.unasked,
     placement: null,
+    untranslated,
+    short: options.short,
+    notes: stage.notes,
+    late: stage.late,
     problems: stage.problems,
   };
 }

@@ -36,7 +36,12 @@ export interface World {
   readonly startedMs: number;
   readonly faults: FaultNote[];
   /** When which node's ports did not forward. */
-  readonly dead: { readonly node: NodeName; readonly fromMs: number; untilMs: number }[];
+  readonly dead: {
+    readonly node: NodeName;
+    readonly segments: readonly string[];
+    readonly fromMs: number;
+    untilMs: number;
+  }[];
   note(what: string): void;
   close(): Promise<void>;
 }

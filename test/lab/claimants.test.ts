@@ -43,6 +43,12 @@ suite("claimants", () => {
     assert.equal(judgeClaims(runs, []).overlapMs, 40);
   });
 
+  test("a dead port takes frames from its own segment alone", () => {
+    const dead: DeadWindow[] = [{ node: "a", segments: ["lan"], fromMs: 500, untilMs: Infinity }];
+    assert.equal(judgeClaims([run("a", 0, 1000), run("b", 600, 900)], dead).overlapMs, 0);
+    assert.equal(judgeClaims([run("a", 0, 1000, "wan1"), run("b", 600, 900, "wan1")], dead).overlapMs, 300);
+  });
+
   test("ports that came alive again count again", () => {
     const runs = [run("a", 0, 1000), run("b", 1050, 5000), run("a", 3000, 4000)];
     const dead: DeadWindow[] = [{ node: "a", fromMs: 1000, untilMs: 3500 }];

@@ -22,6 +22,10 @@ const good: Outcome = {
   handovers: null,
   unasked: 0,
   placement: null,
+  untranslated: 0,
+  short: false,
+  notes: [],
+  late: [],
   problems: [],
 };
 const full = { figures: true, root: true };
@@ -136,6 +140,7 @@ suite("outcome", () => {
       machine: { stallMs: 3, void: false },
       namespaces: { a: 1, b: 2 },
       faults: [{ at: 8.5, what: "4 switch ports of a stop forwarding" }],
+      untranslated: 0,
     });
   });
 

@@ -28,16 +28,16 @@ export const MOVES_AT_LEAST_MS = 1000;
 export const STALL_MAX_MS = 500;
 
 /** Null: it survived. Else why not, in words. */
-export function lossOf(session: LiveSession): string | null {
+export function lossOf(session: LiveSession, stallMaxMs: number = STALL_MAX_MS): string | null {
   if (session.failure !== null) return session.failure;
   if (!session.connected) return "never connected";
-  if (session.silentMs > STALL_MAX_MS) return "silent ever since";
-  if (session.stallMs > STALL_MAX_MS) return STOOD_STILL;
+  if (session.silentMs > stallMaxMs) return "silent ever since";
+  if (session.stallMs > stallMaxMs) return STOOD_STILL;
   if (session.movedMs < MOVES_AT_LEAST_MS) return `moved data for less than ${MOVES_AT_LEAST_MS} ms`;
   return null;
 }
 
-const STOOD_STILL = `stood still for more than ${STALL_MAX_MS} ms, and went on`;
+const STOOD_STILL = "stood still for too long, and went on";
 
 export interface LiveSummary {
   readonly opened: number;
@@ -53,11 +53,11 @@ export interface LiveVerdict extends LiveSummary {
 }
 
 /** The figures of all live sessions that were opened. Stalls are those of every session, the lost ones too. */
-export function judgeLive(sessions: readonly LiveSession[]): LiveVerdict {
+export function judgeLive(sessions: readonly LiveSession[], stallMaxMs?: number): LiveVerdict {
   const losses = new Map<string, number>();
   let [survived, slow] = [0, 0];
   for (const session of sessions) {
-    const loss = lossOf(session);
+    const loss = lossOf(session, stallMaxMs);
     if (loss === STOOD_STILL) slow += 1;
     if (loss === null) survived += 1;
     else losses.set(`${session.kind}: ${loss}`, (losses.get(`${session.kind}: ${loss}`) ?? 0) + 1);

@@ -1,0 +1,107 @@
+// Every scenario of the laboratory as data: what happens in it, for a reader, and the bounds that it has to hold. How
+// it is played stands in scenarios.ts and acts/; how it is judged in outcome.ts. Pure.
+
+export interface ScenarioSpec {
+  /** What happened, for the report. */
+  readonly happened: string;
+  /** Longest silence of a ping, as root; judged where figures decide. */
+  readonly gapMaxMs?: number;
+  /** Not one ping may be lost. */
+  readonly lossless?: true;
+  /** Longest silence of a live session, where the fault takes longer to be noticed than a death; else survival.ts. */
+  readonly stallMaxMs?: number;
+  /** Has no traffic through the pair: it is about who is active. */
+  readonly idle?: true;
+}
+
+/** A half failure is noticed in up to 0.8 s; TCP's retransmissions are then up to 1.6 s apart. */
+const HALF_FAILURE_STALL_MS = 3000;
+/** Nobody can serve while it lasts: what counts is that every session goes on afterwards. */
+const OUTAGE_STALL_MS = 30_000;
+
+const SPECS = {
+  crash: {
+    happened: "Every cable of the active node went dead at once (with the link lights on).",
+    gapMaxMs: 100,
+  },
+  power: {
+    happened:
+      "The active node lost its power: its processes, its sessions and its rules were gone. Later it booted.",
+    gapMaxMs: 100,
+  },
+  freeze: {
+    happened: "The active node stood still for 3 seconds, and then went on as if nothing had been.",
+    gapMaxMs: 60,
+  },
+  handover: { happened: "The active role was handed over 20 times, on command.", lossless: true },
+  placement: { happened: "Sessions were spread over both links, by one node and then by the other." },
+  "kill-heart": {
+    happened: "Heart was killed on the active node, and nothing else. Its daemon started another.",
+    gapMaxMs: 60,
+  },
+  "kill-daemon": {
+    happened: "The daemon was killed on the active node, and nothing else. Later it was started again.",
+    lossless: true,
+  },
+  "freeze-standby": {
+    happened: "The standby's heart stood still for 60 ms, 200 ms and 3 s, again and again.",
+    lossless: true,
+  },
+  "heartbeats-cut": {
+    happened: "Every heartbeat was dropped on every path for a while; the segments were intact.",
+    lossless: true,
+  },
+  "deaf-lan": {
+    happened: "Only the LAN port of the active stopped forwarding, with its link light on.",
+    stallMaxMs: HALF_FAILURE_STALL_MS,
+  },
+  "deaf-wan": {
+    happened: "Only one Internet port of the active stopped forwarding, with its link light on.",
+    stallMaxMs: HALF_FAILURE_STALL_MS,
+  },
+  "deaf-lan-both": {
+    happened: "The LAN ports of both nodes stopped forwarding alike, for a while.",
+    stallMaxMs: OUTAGE_STALL_MS,
+  },
+  "deaf-wan-both": {
+    happened: "The Internet ports of both nodes stopped forwarding alike, for a while.",
+    stallMaxMs: OUTAGE_STALL_MS,
+  },
+  carrier: {
+    happened: "The active's LAN cable was pulled out (the link light went off).",
+    stallMaxMs: HALF_FAILURE_STALL_MS,
+  },
+  "unplug-standby": {
+    happened: "Every cable of the standby was pulled out (the link lights went off), and plugged in again.",
+    lossless: true,
+  },
+  "unplug-standby-ports": {
+    happened: "Every switch port of the standby stopped forwarding (with the link lights on), and came back.",
+    lossless: true,
+  },
+} as const satisfies Readonly<Record<string, ScenarioSpec>>;
+
+export type ScenarioName = keyof typeof SPECS;
+export const SCENARIOS = Object.keys(SPECS) as readonly ScenarioName[];
+export const specOf = (name: ScenarioName): ScenarioSpec => SPECS[name];
+
+/** What users of other products complain about, and the scenario that shows it here (`--scenario complaint-5`). */
+export const COMPLAINTS: Readonly<
+  Record<string, { readonly scenario: ScenarioName; readonly about: string }>
+> = {
+  "complaint-1": {
+    scenario: "crash",
+    about: "the address moves before the sessions do, and live connections are reset",
+  },
+  "complaint-2": { scenario: "power", about: "connections hang after kill -9, whatever the recipe" },
+  "complaint-5": { scenario: "freeze", about: "a starved or paused machine makes two masters" },
+  "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
+  "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
+};
+
+/** Names that `--scenario` takes. */
+export const SCENARIO_WORDS: readonly string[] = [...SCENARIOS, ...Object.keys(COMPLAINTS)];
+
+/** The scenario behind a word of `SCENARIO_WORDS`. */
+export const scenarioOf = (word: string): ScenarioName =>
+  COMPLAINTS[word]?.scenario ?? (word as ScenarioName);
