@@ -6,6 +6,7 @@ import { GateState } from "../../base/units.ts";
 import { setAlarm } from "./alarms.ts";
 import { isEligible } from "./candidate.ts";
 import { decideOpening, shutGate } from "./lease.ts";
+import { announceNow } from "./speak.ts";
 import {
   BOOT_LISTEN_MS,
   CONFLICT_PROBE_MS,
@@ -297,6 +298,12 @@ export function probeForConflict(state: ElectionState, now: number, effects: Ele
     return;
   }
   if (now < state.conflictProbeAt) return;
+  if (state.conflictAnsweredSince >= 0 && now - state.conflictAnsweredAt > CONFLICT_PROBE_MS) {
+    // Nobody answers any more: hosts and switches are told again where the addresses are (failover §7).
+    state.conflictAnsweredSince = -1;
+    setAlarm(state, "claimant-on-segment", false, effects);
+    announceNow(state, now, effects);
+  }
   const suspicious = state.conflictAnsweredSince >= 0;
   const young = now - state.phaseSince < CONFLICT_PROBE_MS;
   state.conflictProbeAt = now + (suspicious || young ? CONFLICT_PROBE_MS / 5 : CONFLICT_PROBE_MS);
@@ -310,7 +317,7 @@ export function probeForConflict(state: ElectionState, now: number, effects: Ele
 /** Answered for longer than a dying lease can last: a second claimant. The one that is not preferred goes. */
 function onConflictAnswer(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   if (peerHeard(state, now)) return;
-  if (state.conflictAnsweredSince < 0 || now - state.conflictAnsweredAt > 2 * CONFLICT_PROBE_MS) {
+  if (state.conflictAnsweredSince < 0 || now - state.conflictAnsweredAt > CONFLICT_PROBE_MS) {
     state.conflictAnsweredSince = now;
     state.conflictProbeAt = Math.min(state.conflictProbeAt, now + CONFLICT_PROBE_MS / 5);
   }

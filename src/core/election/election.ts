@@ -20,9 +20,17 @@ import {
 } from "./arbiter.ts";
 import { considerCandidacy, isEligible } from "./candidate.ts";
 import { advanceHandover, compareWhenDue, onCommand } from "./handover.ts";
-import { beatWhenDue, considerSolo, decideOpening, lapse, onOpened, onRenewal } from "./lease.ts";
+import {
+  beatWhenDue,
+  considerSolo,
+  decideOpening,
+  lapse,
+  onOpened,
+  onRenewal,
+  startCandidacy,
+} from "./lease.ts";
 import { onHeartbeat } from "./listen.ts";
-import { announceWhenDue } from "./speak.ts";
+import { announceWhenDue, sendHeartbeat } from "./speak.ts";
 import {
   DAEMON_RESTART_MS,
   type ElectionState,
@@ -176,13 +184,18 @@ function onGateMissing(state: ElectionState, now: number, effects: ElectionEffec
 }
 
 /**
- * It is back, shut. Where our own lease would still be running, nobody else can have opened: we go on at once
- * (docs/election.md, hole 6). Otherwise the rules of a lapse.
+ * It is back, shut. Alone under a long lease, nobody else can have opened: we go on at once. Otherwise the rules of a
+ * lapse, and the peer is asked anew: what it said before came while nothing could be opened (docs/election.md, hole 6).
  */
 function onGateRestored(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   state.gateMissing = false;
   setAlarm(state, "gate-missing", false, effects);
-  if (state.phase !== Phase.Lapsed || !isEligible(state) || now + OPEN_VALID_MS >= state.reopenUntil) return;
-  const notAfter = state.reopenUntil;
-  decideOpening(state, now, { cause: "reopened", term: state.term, silenceMs: 0, notAfter }, effects);
+  if (state.phase !== Phase.Lapsed || !isEligible(state)) return;
+  if (now + OPEN_VALID_MS < state.reopenUntil) {
+    const notAfter = state.reopenUntil;
+    decideOpening(state, now, { cause: "reopened", term: state.term, silenceMs: 0, notAfter }, effects);
+  } else {
+    startCandidacy(state, now);
+    sendHeartbeat(state, now, effects);
+  }
 }

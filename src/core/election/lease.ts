@@ -11,7 +11,6 @@ import {
   holdsGate,
   OPEN_VALID_MS,
   Phase,
-  peerHeard,
   SOLO_AFTER_MS,
   SOLO_ANNOUNCEMENTS,
   setPhase,
@@ -166,11 +165,9 @@ export function onOpened(
   tellRole(state, opening.cause, effects, opening.silenceMs, input.at - opening.decidedAt);
 }
 
-/** Nobody else can have opened: the peer is heard and follows, or has been silent, and the segments too, for long. */
-const isUnrivalled = (state: ElectionState, now: number): boolean =>
-  state.conflictSince < 0 &&
-  state.conflictAnsweredSince < 0 &&
-  (peerHeard(state, now) || state.leaseKind === "solo");
+/** Nobody else can have opened: alone, under a long lease, and no segment has answered for somebody else. */
+const isUnrivalled = (state: ElectionState): boolean =>
+  state.leaseKind === "solo" && state.conflictSince < 0 && state.conflictAnsweredSince < 0;
 
 /**
  * The kernel's lease has ended under us. Asks the peer for leave to go on in the same term; where the peer is
@@ -178,7 +175,7 @@ const isUnrivalled = (state: ElectionState, now: number): boolean =>
  */
 export function lapse(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   // Refused although the lease should still run: the gate's table is gone. See `onGateRestored`.
-  const sure = state.phase === Phase.Active && isUnrivalled(state, now);
+  const sure = state.phase === Phase.Active && isUnrivalled(state);
   state.reopenUntil = sure ? state.leaseUntil : Number.NEGATIVE_INFINITY;
   effects.push({ kind: "shut" });
   const yielding = state.handover?.cause === HandoverCause.Yield;
