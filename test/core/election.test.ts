@@ -265,6 +265,26 @@ test("§6: the active hands over where the standby is better off, twice in a row
   assert.ok(!kinds(equal.run(1000, () => ({ ...STANDBY, witnessed: 2 }))).includes("drain"));
 });
 
+test("§6: a daemon that hangs takes the standby's readiness along, and is relieved all the same", () => {
+  const bench = active();
+  bench.daemon = "silent";
+  bench.run(3000, () => STANDBY);
+  const unready = { ...STANDBY, ready: false };
+  assert.ok(!kinds(bench.run(6500, () => unready)).includes("drain"));
+  assert.ok(kinds(bench.run(1500, () => unready)).includes("drain"));
+});
+
+test("§6: a standby that was not ready, or has started anew since, does not relieve a daemon that hangs", () => {
+  for (const boot of [1, 2]) {
+    const bench = active();
+    const unready = { ...STANDBY, ready: false };
+    if (boot === 1) bench.run(500, () => unready);
+    bench.daemon = "silent";
+    bench.boot = boot;
+    assert.ok(!kinds(bench.run(13_000, () => unready)).includes("drain"), `boot ${boot}`);
+  }
+});
+
 test("§6: leaving hands over first, then tells, then ends", () => {
   const bench = active();
   const own = viewOf(bench.state).term;

@@ -69,6 +69,10 @@ export class Bench {
   /** Segments on which the virtual MAC answers. */
   answers: readonly number[] = [];
   disk: "works" | "refuses" = "works";
+  /** Our own daemon; silent, it hangs. */
+  daemon: "speaks" | "silent" = "speaks";
+  /** Which life of the other node speaks. */
+  boot = 1;
 
   constructor(config: ElectionConfig = CONFIG, start: Partial<ElectionStart> = {}) {
     this.segments = config.segments.length;
@@ -122,10 +126,11 @@ export class Bench {
   heartbeat(change: Partial<HeartbeatMessage> = {}): ElectionInput {
     this.#sequence += 1;
     const message = words({ sequence: this.#sequence, echo: this.state.sequence, ...change });
-    return { kind: "heartbeat", path: 0, boot: 1, message };
+    return { kind: "heartbeat", path: 0, boot: this.boot, message };
   }
 
   #daemon(): readonly ElectionInput[] {
+    if (this.daemon === "silent") return [];
     if (this.now - this.#reported < 200) return [];
     this.#reported = this.now;
     const facts = {

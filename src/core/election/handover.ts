@@ -30,8 +30,11 @@ import {
 } from "./state.ts";
 import type { ElectionEffect } from "./types.ts";
 
+/** What a successor has to hold: the whole state, all of it that our daemon ever sent, or nothing. */
+type Needs = "ready" | "was-ready" | "nothing";
+
 /** Why the peer cannot take over now, in words; null where it can. */
-function whyNotReady(state: ElectionState, now: number, needsReady: boolean): string | null {
+function whyNotReady(state: ElectionState, now: number, needs: Needs): string | null {
   const { message } = state.peer;
   if (message === null || !peerHeard(state, now)) return "the other node is not heard";
   if (echoAgeMs(state, now) > state.config.timers.deadAfterMs) return "the other node does not hear this one";
@@ -39,7 +42,9 @@ function whyNotReady(state: ElectionState, now: number, needsReady: boolean): st
     return `the other node is ${message.role}, not standby`;
   if (message.leaving) return "the other node is leaving";
   if (!message.dressed) return "the other node's interfaces and rules are not in place";
-  if (needsReady && !message.ready) return "the other node does not hold the whole state yet";
+  // A daemon that hangs takes the standby's readiness along: what counts is what it held at our daemon's last word.
+  const held = message.ready || (needs === "was-ready" && state.peer.readyAt >= state.daemonAt);
+  if (needs !== "nothing" && !held) return "the other node does not hold the whole state yet";
   return null;
 }
 
@@ -82,7 +87,7 @@ export function onCommand(
     refuse(effects, input.request, "a handover is under way");
     return;
   }
-  const why = whyNotReady(state, now, true);
+  const why = whyNotReady(state, now, "ready");
   if (why !== null) {
     refuse(effects, input.request, why);
     return;
@@ -110,8 +115,9 @@ function waitForAcknowledgement(
   effects: ElectionEffect[],
 ): void {
   // Leaving, or unable to forward: a standby that is not ready is better than none.
-  const needsReady = handover.cause !== HandoverCause.Better || canForward(ownScore(state, now));
-  const why = whyNotReady(state, now, needsReady);
+  const needsNothing = handover.cause === HandoverCause.Better && !canForward(ownScore(state, now));
+  const needs = needsNothing ? "nothing" : handover.cause === HandoverCause.Wedged ? "was-ready" : "ready";
+  const why = whyNotReady(state, now, needs);
   if (why !== null) {
     endHandover(state, effects, why);
     return;
@@ -120,7 +126,7 @@ function waitForAcknowledgement(
   const acknowledged =
     position.term > handover.positionTerm ||
     (position.term === handover.positionTerm && position.sequence >= handover.positionSequence);
-  if (acknowledged || !needsReady) startDrain(state, now, handover, effects);
+  if (acknowledged || needsNothing) startDrain(state, now, handover, effects);
   else if (now - handover.since >= HANDOVER_ACKNOWLEDGE_MS)
     endHandover(state, effects, "the other node did not catch up with the log in time");
 }
@@ -210,7 +216,7 @@ function advanceLeave(state: ElectionState, now: number, effects: ElectionEffect
   if (state.phase === Phase.Active && !state.leaveTried) {
     if (state.handover !== null) return;
     state.leaveTried = true;
-    if (whyNotReady(state, now, true) === null) {
+    if (whyNotReady(state, now, "ready") === null) {
       startHandover(state, now, HandoverCause.Leave, -1);
       return;
     }
@@ -244,7 +250,7 @@ export function compareWhenDue(state: ElectionState, now: number, effects: Elect
   setAlarm(state, "cannot-forward", state.cannotForwardSince >= 0 && peer <= own, effects);
   if (state.handover !== null || state.leaveRequest >= 0) return;
   if (state.betterCount >= COMPARE_HYSTERESIS) handOverIfBetter(state, now, own);
-  else if (isDaemonWedged(state, now) && whyNotReady(state, now, true) === null) {
+  else if (isDaemonWedged(state, now) && whyNotReady(state, now, "was-ready") === null) {
     if (now - state.wedgedTriedAt < DAEMON_FRESH_MS) return;
     state.wedgedTriedAt = now;
     startHandover(state, now, HandoverCause.Wedged, -1);
@@ -254,9 +260,9 @@ export function compareWhenDue(state: ElectionState, now: number, effects: Elect
 function handOverIfBetter(state: ElectionState, now: number, own: number): void {
   const forwards = canForward(own);
   if (forwards && now - state.lastBetterAt < COMPARE_PAUSE_MS) return;
-  const ready = whyNotReady(state, now, true) === null;
+  const ready = whyNotReady(state, now, "ready") === null;
   const desperate = !forwards && now - state.cannotForwardSince >= CANNOT_FORWARD_MS;
-  if (!ready && !(desperate && whyNotReady(state, now, false) === null)) return;
+  if (!ready && !(desperate && whyNotReady(state, now, "nothing") === null)) return;
   state.lastBetterAt = now;
   startHandover(state, now, HandoverCause.Better, -1);
 }

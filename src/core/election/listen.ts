@@ -33,6 +33,7 @@ export function onHeartbeat(
   const { message } = input;
   if (input.boot !== peer.boot) {
     peer.boot = input.boot;
+    peer.readyAt = Number.NEGATIVE_INFINITY;
     peer.sequence = 0;
   }
   // The same words by another path, or older ones that were overtaken.
@@ -52,6 +53,7 @@ function remember(state: ElectionState, now: number, message: HeartbeatMessage):
   peer.sequence = message.sequence;
   peer.heardAt = now;
   peer.message = message;
+  if (message.ready) peer.readyAt = now;
   const stated = message.gate === GateState.Shut ? 0 : message.leaseMs;
   // Words that waited in a buffer while we stood still may be old: the peer may have gone solo since.
   peer.leaseMs = state.late ? Math.max(stated, soloLeaseMs) : stated;

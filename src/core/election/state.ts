@@ -116,6 +116,8 @@ export interface SegmentRecord {
 
 export interface PeerRecord {
   boot: number;
+  /** When this boot of it last said that it was ready. */
+  readyAt: number;
   /** Highest sequence of this boot. */
   sequence: number;
   heardAt: number;
@@ -300,14 +302,7 @@ export function createElection(
     reopenUntil: NEVER,
     soloAnnounced: 0,
     gateMissing: false,
-    peer: {
-      boot: -1,
-      sequence: 0,
-      heardAt: NEVER,
-      heardSince: NEVER,
-      message: null,
-      leaseMs: config.timers.soloLeaseMs,
-    },
+    peer: newPeer(config.timers.soloLeaseMs),
     segments: config.segments.map((_, index) => newSegment(start.carriers[index] ?? false)),
     witnessedSince: -1,
     daemon: null,
@@ -329,6 +324,19 @@ export function createElection(
     conflictAnsweredAt: NEVER,
     announcedAgainAt: NEVER,
     alarms: new Set(),
+  };
+}
+
+/** Nothing is known of it: a long lease may be in force. */
+function newPeer(leaseMs: number): PeerRecord {
+  return {
+    boot: -1,
+    readyAt: NEVER,
+    sequence: 0,
+    heardAt: NEVER,
+    heardSince: NEVER,
+    message: null,
+    leaseMs,
   };
 }
 
