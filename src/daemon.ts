@@ -18,6 +18,7 @@ import { GuardWatch } from "./daemon/guardWatch.ts";
 import { type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
+import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
 import { linkViews, VERSION } from "./daemon/views.ts";
 import { Wardrobe } from "./daemon/wardrobe.ts";
 import { confineTo, processors, setNiceness, setProcessName } from "./kernel/libc.ts";
@@ -63,7 +64,8 @@ export async function runDaemon(nodeFile: string): Promise<number> {
     await daemon.abandon();
     throw error;
   }
-  return daemon.ended;
+  const code = await daemon.ended;
+  return daemon.restarting ? replaceDaemon(nodeFile) : code;
 }
 
 class Daemon {
@@ -80,6 +82,8 @@ class Daemon {
   #dressed = false;
   #gateRepairs = 0;
   #stopping: Promise<void> | null = null;
+  /** It has ended in order to be replaced: everything in the kernel stays, and so does heart. */
+  restarting = false;
   #finish: (code: number) => void = () => undefined;
   readonly ended: Promise<number>;
 
@@ -131,6 +135,7 @@ class Daemon {
     this.#every(MEND_MS, () => this.#mend());
     this.#every(GUARD_MS, () => this.#guard?.look());
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
+    process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
     log("ready to serve");
   }
 
@@ -173,6 +178,24 @@ class Daemon {
     this.#finish(code);
   }
 
+  /** Ends this daemon in order to be replaced: heart goes on, the kernel keeps everything. */
+  restart(): Promise<void> {
+    this.#stopping ??= this.#leaveForNext();
+    return this.#stopping;
+  }
+
+  async #leaveForNext(): Promise<void> {
+    log("restarting: heart and the kernel go on by themselves");
+    // The answer to `restart` goes out first.
+    await sleep(10);
+    this.restarting = true;
+    this.#heart?.announceRestart();
+    await this.#control?.close();
+    await this.#replicator?.close();
+    this.#heart?.close();
+    this.#finish(ExitCode.Ok);
+  }
+
   #every(intervalMs: number, work: () => void): void {
     const timer = setInterval(() => {
       if (this.#stopping !== null) clearInterval(timer);
@@ -181,6 +204,8 @@ class Daemon {
   }
 
   #follow(state: HeartState | null): void {
+    // The next heart may have found interfaces of ours down: what hangs on them is looked at once it answers.
+    if (state === null) this.#gateRepairs = -1;
     if (state === null || this.#replicator === null) return;
     this.#replicator.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
     // A gate that was put back found its interfaces down: what hangs on them is put back as well.
@@ -247,10 +272,34 @@ class Daemon {
         };
       case "handover":
         return { kind: "done", request: request.request, message: await this.#handover() };
+      case "restart":
+        return { kind: "done", request: request.request, message: await this.#restart(request.what) };
       case "stop":
         void this.stop();
         return { kind: "done", request: request.request, message: "stopping" };
     }
+  }
+
+  async #restart(what: "daemon" | "heart"): Promise<string> {
+    if (what === "daemon") {
+      // The files are read by whoever comes next: what it would refuse must not cost the daemon that runs.
+      const read = readConfiguration(this.#config.files.node);
+      const errors = read.ok ? checkMachine(read.config) : read.errors;
+      if (errors.length > 0)
+        throw new BoundaryError({
+          operation: "restart the daemon",
+          code: "INVALID",
+          words: formatErrors(errors),
+        });
+      void this.restart();
+      return "restarting";
+    }
+    const { heart } = this.#parts();
+    return restartHeart({
+      state: () => heart.state,
+      handover: () => this.#handover(),
+      leaseMs: this.#config.timers.leaseMs,
+    });
   }
 
   async #handover(): Promise<string> {

@@ -129,6 +129,12 @@ async function main(config: Config): Promise<void> {
   process.on("SIGINT", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
   log(`started, node ${config.node}, real-time priority ${realTime ? REAL_TIME_PRIORITY : "not allowed"}`);
   await driver.run();
+  // No gate, no interface (failover §1), not even for the moment until the daemon has taken the interfaces away.
+  try {
+    setLinksUp(config, false);
+  } catch {
+    // Gone already, with the daemon's dress: nothing is left that would need a gate.
+  }
   gate.remove();
   await terms.idle();
   await control.close();

@@ -1,4 +1,4 @@
-// `understudy handover` and `understudy stop`: one order to the daemon, and what became of it in a sentence.
+// `understudy handover`, `restart` and `stop`: one order to the daemon, and what became of it in a sentence.
 
 import { controlAnswers } from "../admin/control.ts";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
@@ -26,6 +26,42 @@ async function untilGone(path: string): Promise<void> {
       );
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
+}
+
+/** Waits until the daemon that has replaced itself answers again. */
+async function untilBack(path: string): Promise<void> {
+  const deadline = performance.now() + ORDER_MS_MAX;
+  while (!(await controlAnswers(path))) {
+    if (performance.now() > deadline)
+      throw new CommandFailure(
+        new BoundaryError({
+          operation: "restart the daemon",
+          code: "ETIMEDOUT",
+          words: `it does not answer after ${ORDER_MS_MAX / 1000} s`,
+          advice: "See its log: journalctl -u understudy. Heart and the traffic go on without it.",
+        }),
+        ExitCode.Failed,
+      );
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+/** Restarts the daemon or heart of this node, without a failover. */
+export async function restart(
+  what: "daemon" | "heart",
+  options: { readonly node: string; readonly json: boolean },
+  terminal: Terminal,
+): Promise<void> {
+  const path = controlSocketOf(options.node);
+  const answer = await askDaemon(options.node, { kind: "restart", what }, ORDER_MS_MAX);
+  if (answer.kind !== "done") throw new Error(`the daemon answered "${answer.kind}" to restart`);
+  if (what === "daemon") {
+    await untilGone(path);
+    await untilBack(path);
+  }
+  const message =
+    what === "daemon" ? "the daemon was restarted; heart and the traffic went on" : answer.message;
+  terminal.out(options.json ? `${JSON.stringify({ done: "restart", what, message })}\n` : `${message}\n`);
 }
 
 /** Gives the order, waits until it is carried out, and prints what the daemon says became of it. */

@@ -68,6 +68,12 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
   withNode(program.command("handover"))
     .description("give the active role to the standby, without losing a packet (on the active node)")
     .action(async (options: Common) => (await import("./command.ts")).command("handover", options, terminal));
+  withNode(program.command("restart"))
+    .description("restart the daemon or heart without a failover, for an upgrade or a changed configuration")
+    .addArgument(new Argument("[what]", "which process").choices(["daemon", "heart"]).default("daemon"))
+    .action(async (what: "daemon" | "heart", options: Common) =>
+      (await import("./command.ts")).restart(what, options, terminal),
+    );
   withNode(program.command("stop"))
     .description("hand over where the standby is ready, then take this node out and clean up all of it")
     .action(async (options: Common) => (await import("./command.ts")).command("stop", options, terminal));

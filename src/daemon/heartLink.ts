@@ -30,6 +30,8 @@ export interface HeartLink {
   readonly started: boolean;
   report(report: DaemonReport): void;
   witnesses(segment: number, addresses: readonly string[]): void;
+  /** Announces that this daemon is about to be replaced: heart is patient for longer (failover §6). */
+  announceRestart(): void;
   /** The message of a done handover. Rejects with a BoundaryError that carries heart's reason. */
   handover(): Promise<string>;
   /** Hands over where possible, and ends heart: its gate is removed then. */
@@ -138,6 +140,10 @@ class Link implements HeartLink {
 
   witnesses(segment: number, addresses: readonly string[]): void {
     this.#client?.send({ kind: "witnesses", segment, addresses });
+  }
+
+  announceRestart(): void {
+    this.#client?.send({ kind: "daemon-restarting" });
   }
 
   async handover(): Promise<string> {

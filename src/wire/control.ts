@@ -138,6 +138,8 @@ export type DaemonRequest =
       readonly limit: number;
     }
   | { readonly kind: "handover"; readonly request: number }
+  /** Without a failover: the daemon replaces itself, or heart where its gate does not hang on it. */
+  | { readonly kind: "restart"; readonly request: number; readonly what: "daemon" | "heart" }
   | { readonly kind: "stop"; readonly request: number };
 
 export interface SessionFilter {

@@ -40,6 +40,7 @@ function filterFault(filter: unknown): string | null {
 const keysOf: Readonly<Record<DaemonRequest["kind"], readonly string[]>> = {
   show: ["kind", "request", "what", "filter", "limit"],
   handover: ["kind", "request"],
+  restart: ["kind", "request", "what"],
   stop: ["kind", "request"],
 };
 
@@ -52,6 +53,9 @@ function showFault(value: Fields): string | null {
   return filterFault(value.filter);
 }
 
+const restartFault = (value: Fields): string | null =>
+  value.what === "daemon" || value.what === "heart" ? null : "what: expected daemon or heart";
+
 /** Reads one request of the command line. Every key is looked at; an unknown one is refused. */
 export function readDaemonRequest(value: unknown): RequestRead {
   if (!isFields(value)) return { ok: false, number: 0, reason: "expected a JSON object" };
@@ -60,11 +64,11 @@ export function readDaemonRequest(value: unknown): RequestRead {
   if (number === null) return refuse("request: expected a whole number");
   const kind = value.kind;
   if (typeof kind !== "string" || !Object.hasOwn(keysOf, kind))
-    return refuse("kind: expected show, handover or stop");
+    return refuse("kind: expected show, handover, restart or stop");
   const known = keysOf[kind as DaemonRequest["kind"]];
   for (const key of Object.keys(value))
     if (!known.includes(key)) return refuse(`${key}: not a key of ${kind}`);
-  const fault = kind === "show" ? showFault(value) : null;
+  const fault = kind === "show" ? showFault(value) : kind === "restart" ? restartFault(value) : null;
   if (fault !== null) return refuse(fault);
   return { ok: true, request: value as unknown as DaemonRequest };
 }

@@ -22,13 +22,24 @@ const refusing = (request: { readonly request: number }) =>
 test("help lists every command and the exit codes", async () => {
   const { exitCode, out } = await cli("--help");
   assert.equal(exitCode, ExitCode.Ok);
-  for (const name of ["run", "handover", "stop", "show", "check", "keygen", "doctor", "lab", "version"])
+  for (const name of [
+    "run",
+    "handover",
+    "restart",
+    "stop",
+    "show",
+    "check",
+    "keygen",
+    "doctor",
+    "lab",
+    "version",
+  ])
     assert.match(out, new RegExp(`^  ${name} `, "m"));
   for (const code of Object.values(ExitCode)) assert.match(out, new RegExp(`\\b${code} `));
 });
 
 test("each command has a help of its own", async () => {
-  for (const name of ["run", "handover", "stop", "show", "check", "keygen", "doctor", "version"])
+  for (const name of ["run", "handover", "restart", "stop", "show", "check", "keygen", "doctor", "version"])
     assert.match((await cli(name, "--help")).out, new RegExp(`^Usage: understudy ${name}`));
 });
 
@@ -181,6 +192,32 @@ test("stop waits until the daemon is gone", async () => {
   const { exitCode, out } = await cli("stop", "--json", "--node", world.nodeFile);
   assert.equal(exitCode, ExitCode.Ok);
   assert.equal(JSON.parse(out).done, "stop");
+});
+
+test("restart heart: what the daemon says became of it", async () => {
+  const asked: unknown[] = [];
+  await world.serve((request) => {
+    asked.push({ ...request, request: 0 });
+    return { kind: "done", request: request.request, message: "heart restarted: standby, term 4" };
+  });
+  const { exitCode, out } = await cli("restart", "heart", "--node", world.nodeFile);
+  assert.deepEqual([exitCode, out], [ExitCode.Ok, "heart restarted: standby, term 4\n"]);
+  assert.deepEqual(asked, [{ kind: "restart", request: 0, what: "heart" }]);
+});
+
+test("restart: the daemon's is done when the next one answers", async () => {
+  const serve = async (): Promise<void> => {
+    await world.serve((request) => {
+      setImmediate(() => void world.end().then(() => setTimeout(() => void serve(), 200)));
+      return { kind: "done", request: request.request, message: "restarting" };
+    });
+  };
+  await serve();
+  const { exitCode, out } = await cli("restart", "--node", world.nodeFile);
+  assert.deepEqual(
+    [exitCode, out],
+    [ExitCode.Ok, "the daemon was restarted; heart and the traffic went on\n"],
+  );
 });
 
 test("a refusal of the daemon: its reason, exit code 1", async () => {

@@ -12,6 +12,8 @@ for (const request of [
   sessions,
   { ...sessions, filter: { link: 0, protocol: "tcp", address: "fd20::1", port: 443, family: 6 } },
   { kind: "handover", request: 9 },
+  { kind: "restart", request: 9, what: "daemon" },
+  { kind: "restart", request: 9, what: "heart" },
   { kind: "stop", request: 9 },
 ]) {
   test(`taken: ${JSON.stringify(request)}`, () => {
@@ -23,8 +25,9 @@ for (const [value, number, reason] of [
   [null, 0, "expected a JSON object"],
   [[], 0, "expected a JSON object"],
   [{ kind: "stop" }, 0, "request: expected a whole number"],
+  [{ kind: "restart", request: 1 }, 1, "what: expected daemon or heart"],
   [{ kind: "stop", request: 1.5 }, 0, "request: expected a whole number"],
-  [{ kind: "toString", request: 1 }, 1, "kind: expected show, handover or stop"],
+  [{ kind: "toString", request: 1 }, 1, "kind: expected show, handover, restart or stop"],
   [{ kind: "stop", request: 1, force: true }, 1, "force: not a key of stop"],
   [{ kind: "show", request: 1, what: "all" }, 1, "what: expected pair, links, alarms or sessions"],
   [{ kind: "show", request: 1, what: "pair", limit: 1 }, 1, "filter and limit belong to sessions"],
