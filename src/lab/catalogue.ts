@@ -43,6 +43,22 @@ const SPECS = {
     happened: "The daemon was killed on the active node, and nothing else. Later it was started again.",
     lossless: true,
   },
+  "restart-daemon": {
+    happened: "The daemon was restarted on both nodes, the active's first; heart was left alone.",
+    lossless: true,
+  },
+  "restart-heart": {
+    happened: "The standby lost its power; then heart was restarted on the node that was left alone.",
+    lossless: true,
+  },
+  upgrade: {
+    happened: "Heart and the daemon were restarted on the standby, then on the active, which handed over.",
+    lossless: true,
+  },
+  "wedge-daemon": {
+    happened: "The active's daemon stood still until heart had given it up, and then went on.",
+    lossless: true,
+  },
   "freeze-standby": {
     happened: "The standby's heart stood still for 60 ms, 200 ms and 3 s, again and again.",
     lossless: true,
