@@ -181,7 +181,8 @@ export class World implements FaultWorld {
   /** By agreement, no gate is opened without the state where the other one holds it, can forward, and stays (§8). */
   #checkState(node: SimNode): void {
     const other = this.#other(node);
-    if (node.synced || node.position.term > other.position.term) return;
+    // What a daemon last said may be 200 ms old: its honesty is judged elsewhere.
+    if (node.state?.daemon?.ready === true || node.position.term > other.position.term) return;
     if (!other.synced || !other.heartUp || other.state?.phase === "left") return;
     const heard = node.state !== null && this.now - virtualOf(node, node.state.peer.heardAt) < 20;
     const [lan, ...links] = this.#usable(other);

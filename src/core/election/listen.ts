@@ -149,9 +149,23 @@ function hearShut(
       reopenAfterWithdrawal(state, now, message, effects);
       return;
     default:
+      if (state.phase === Phase.Lapsed && message.term > state.term) forgo(state, now, message, effects);
       if (openAfterGrant(state, now, message, effects)) return;
       replyToCandidate(state, now, message, effects);
   }
+}
+
+/** The peer has claimed since we lapsed: there is nothing to go on with; whoever is better opens. */
+function forgo(
+  state: ElectionState,
+  now: number,
+  message: HeartbeatMessage,
+  effects: ElectionEffect[],
+): void {
+  state.term = message.term;
+  state.candidate = false;
+  setPhase(state, now, Phase.Standby);
+  tellRole(state, "follows", effects);
 }
 
 function endConflict(state: ElectionState, now: number, effects: ElectionEffect[]): void {
