@@ -183,8 +183,11 @@ export class World implements FaultWorld {
     const other = this.#other(node);
     // What a daemon last said may be 200 ms old: its honesty is judged elsewhere.
     if (node.state?.daemon?.ready === true || node.position.term > other.position.term) return;
-    if (!other.synced || !other.heartUp || other.state?.phase === "left") return;
-    const heard = node.state !== null && this.now - virtualOf(node, node.state.peer.heardAt) < 20;
+    if (!other.synced || !other.heartUp || other.state === null || node.state === null) return;
+    if (other.state.phase === "left" || other.state.daemon?.dressed !== true) return;
+    const heard =
+      this.now - virtualOf(node, node.state.peer.heardAt) < 20 &&
+      this.now - virtualOf(other, other.state.peer.heardAt) < 20;
     const [lan, ...links] = this.#usable(other);
     if (heard && lan === true && links.includes(true))
       this.checker.violate(this.now, `${name(node.index)} opens without the state that the other node holds`);
