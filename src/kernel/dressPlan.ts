@@ -44,6 +44,7 @@ export const tableOf = (linkId: number): number => ROUTE_TABLE_BASE + linkId;
 /** Steps of the rules, in the order in which they are asked. */
 const FROM_LAN_TO_LAN = RULE_PREFERENCE_BASE;
 const BY_MARK = RULE_PREFERENCE_BASE + 1;
+const NO_RESETS = BY_MARK;
 const OWN_ANSWERS = RULE_PREFERENCE_BASE + 2;
 const NO_OTHER_WAY = RULE_PREFERENCE_BASE + 3;
 
@@ -253,6 +254,20 @@ function rulesOfFamily(config: Config, family: 4 | 6): Rule[] {
     lookup(FROM_LAN_TO_LAN, SERVICE_TABLE, { from: lan.device }),
     ...links.map((link) => lookup(BY_MARK, tableOf(link.id), { from: lan.device, mark: ofLink(link) })),
     ...links.map((link) => lookup(BY_MARK, SERVICE_TABLE, { from: link.service.device, mark: ofLink(link) })),
+    // While somebody has flushed our rules, answers to translated sessions arrive here as if they were our own, and this
+    // node's TCP would reset them all. It has none of its own by these addresses.
+    ...config.links
+      .flatMap((link) => link.service.addresses)
+      .filter((address) => address.family === family)
+      .map(
+        (address): Rule => ({
+          family,
+          preference: NO_RESETS,
+          action: "blackhole",
+          source: canonical(address.address),
+          protocol: "tcp",
+        }),
+      ),
     ...answers(lan, SERVICE_TABLE),
     ...config.links.flatMap((link) => answers(link.service, tableOf(link.id))),
     // Whatever found no way above must not find one in table main: not untranslated, not by a real port.

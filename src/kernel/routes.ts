@@ -41,6 +41,8 @@ const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
+const FRA_IP_PROTO = 22;
+const IPPROTO_TCP = 6;
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_BLACKHOLE = 6;
 const FR_ACT_UNREACHABLE = 7;
@@ -74,6 +76,8 @@ export interface Rule {
   /** Source address. */
   readonly source?: string;
   readonly mark?: { readonly value: number; readonly mask: number };
+  /** Packets of this transport protocol alone. */
+  readonly protocol?: "tcp";
 }
 
 /** As `ip route` would say it. Equal texts are equal routes. */
@@ -90,6 +94,7 @@ export function ruleText(rule: Rule): string {
     ...(rule.source === undefined ? [] : [`from ${rule.source}`]),
     ...(rule.from === undefined ? [] : [`iif ${rule.from}`]),
     ...(rule.mark === undefined ? [] : [`fwmark ${hex(rule.mark.value)}/${hex(rule.mark.mask)}`]),
+    ...(rule.protocol === undefined ? [] : [`ipproto ${rule.protocol}`]),
     rule.action === "lookup" ? `lookup ${rule.table}` : rule.action,
   ].join(" ");
 }
@@ -210,6 +215,7 @@ function ruleRequest(type: number, flags: number, rule: Rule): MessageWriter {
   if (source !== null) message.attribute(FRA_SRC, source.bytes);
   if (rule.from !== undefined) message.text(FRA_IIFNAME, rule.from);
   if (rule.mark !== undefined) message.u32(FRA_FWMARK, rule.mark.value).u32(FRA_FWMASK, rule.mark.mask);
+  if (rule.protocol !== undefined) message.u8(FRA_IP_PROTO, IPPROTO_TCP);
   if (rule.table !== undefined) message.u32(FRA_TABLE, rule.table);
   return message;
 }
@@ -236,6 +242,7 @@ function readRule(message: Message, family: 4 | 6): Rule | null {
     ...(action !== "lookup" || table === undefined ? {} : { table }),
     ...(from === undefined ? {} : { from: readText(from) }),
     ...(source === undefined ? {} : { source: formatAddress(source) }),
+    ...(readU8(attributes?.get(FRA_IP_PROTO)) === IPPROTO_TCP ? { protocol: "tcp" as const } : {}),
     ...(mark === undefined
       ? {}
       : { mark: { value: mark, mask: readU32(attributes?.get(FRA_FWMASK)) ?? 0xffffffff } }),

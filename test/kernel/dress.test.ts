@@ -41,6 +41,8 @@ test("it reads like this", inNamespace, () => {
       "1149: from all fwmark 0x2/0xff iif us-lan lookup 114802 proto 148",
       "1149: from all fwmark 0x1/0xff iif us-l1 lookup 114800 proto 148",
       "1149: from all fwmark 0x2/0xff iif us-l2 lookup 114800 proto 148",
+      "1149: from 198.51.100.2 ipproto tcp blackhole proto 148",
+      "1149: from 198.51.101.2 ipproto tcp blackhole proto 148",
       "1150: from 10.20.0.1 lookup 114800 proto 148",
       "1150: from 198.51.100.2 lookup 114801 proto 148",
       "1150: from 198.51.101.2 lookup 114802 proto 148",
