@@ -12,6 +12,10 @@ export interface ScenarioSpec {
   readonly stallMaxMs?: number;
   /** Has no traffic through the pair: it is about who is active. */
   readonly idle?: true;
+  /** The machine is starved on purpose: a takeover that nobody asked for decides all the same. */
+  readonly starved?: true;
+  /** Each node has its state on a small disk of its own, which can be filled. */
+  readonly ownDisk?: true;
 }
 
 /** A half failure is noticed in up to 0.8 s; TCP's retransmissions are then up to 1.6 s apart. */
@@ -95,6 +99,41 @@ const SPECS = {
     happened: "Every switch port of the standby stopped forwarding (with the link lights on), and came back.",
     lossless: true,
   },
+  "foreign-flush": {
+    happened: "Somebody said `nft flush ruleset` on one node and then on the other, again and again.",
+  },
+  "boot-race": {
+    happened: "Both nodes lost their power and booted in the same instant, again and again.",
+    idle: true,
+  },
+  flap: { happened: "The active died and came back, again and again, in turns.", gapMaxMs: 100 },
+  flood: {
+    happened:
+      "A host of the LAN flooded port 1148 of both nodes: with the peer's address, then with its own.",
+  },
+  "busy-nft": {
+    happened:
+      "Large maps were loaded and deleted on the active in a loop, and its ruleset was listed in a loop.",
+  },
+  "busy-disk": {
+    happened: "The active died while a writer kept the standby's disk busy.",
+    gapMaxMs: 100,
+  },
+  "full-disk": {
+    happened: "The active died while the standby's disk was full.",
+    gapMaxMs: 100,
+    ownDisk: true,
+  },
+  "read-only-disk": {
+    happened: "The active died while the standby's disk was read-only.",
+    gapMaxMs: 100,
+    ownDisk: true,
+  },
+  saturated: {
+    happened: "Busy loops, fork loops and a disk writer took all that the machine has.",
+    stallMaxMs: OUTAGE_STALL_MS,
+    starved: true,
+  },
 } as const satisfies Readonly<Record<string, ScenarioSpec>>;
 
 export type ScenarioName = keyof typeof SPECS;
@@ -110,9 +149,11 @@ export const COMPLAINTS: Readonly<
     about: "the address moves before the sessions do, and live connections are reset",
   },
   "complaint-2": { scenario: "power", about: "connections hang after kill -9, whatever the recipe" },
+  "complaint-3": { scenario: "boot-race", about: "both become master after a simultaneous boot" },
   "complaint-5": { scenario: "freeze", about: "a starved or paused machine makes two masters" },
   "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
   "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
+  "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },
 };
 
 /** Names that `--scenario` takes. */

@@ -81,6 +81,14 @@ export async function cutPower(world: World, node: NodeName): Promise<void> {
   await wipe(world, node);
 }
 
+/** Power comes back as soon as it has gone, on all of `nodes` in the same instant; cables stay where they are. */
+export async function powerCycle(world: World, nodes: readonly NodeName[]): Promise<void> {
+  for (const node of nodes) for (const pid of world.pair.processes(node)) signal(pid, "SIGKILL");
+  for (const node of nodes) await wipe(world, node);
+  world.note(`${nodes.join(" and ")} lose power, and boot`);
+  for (const node of nodes) world.pair.start(node);
+}
+
 /** The way back: ports forward, the program is started, as an init system would. */
 export async function boot(world: World, node: NodeName): Promise<void> {
   await revivePorts(world, node);

@@ -4,7 +4,7 @@
 import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { ExitCode } from "../base/errors.ts";
-import type { ScenarioName } from "./catalogue.ts";
+import { type ScenarioName, specOf } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
 import { type LabContext, type LabOptions, readOptions } from "./options.ts";
 import { judge, type Outcome, type PlacementRun, resultOf, type Verdict } from "./outcome.ts";
@@ -150,10 +150,11 @@ async function playUntilValid(
 
 async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Outcome> {
   const { options, progress } = context;
+  const spec = specOf(scenario);
   const stageOptions = {
     scenario,
-    live: options.live,
-    background: options.background,
+    live: spec.idle ? 0 : options.live,
+    background: spec.idle ? 0 : options.background,
     v6: options.v6,
     short: options.short,
     pingIntervalMs: scenario === "handover" ? HANDOVER_PING_MS : PING_MS,
@@ -164,6 +165,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     standing: false,
     userNamespace: context.userNamespace,
     logs: options.logs,
+    ownDisk: spec.ownDisk === true,
   };
   if (scenario !== "placement")
     return withWorld(worldOptions, progress, async (world) => {

@@ -96,14 +96,15 @@ export function judge(outcome: Outcome, expectations: Expectations): Verdict {
   const claims = outcome.claimants?.overlapMs ?? 0;
   if (claims > 0) functional.push(`both nodes claimed a segment at once for ${round(claims)} ms`);
   const { figures, root } = expectations;
+  const { starved = false } = specOf(outcome.scenario);
   const stood = outcome.machineStallMs > STALL_VOID_MS;
   const timing = [
     ...judgeSlow(outcome),
     ...(figures ? [...judgeGap(outcome, root), ...outcome.late] : []),
     // A machine that stands still for longer than a lease loses packets whatever runs on it.
-    ...(figures || !stood ? judgeQuiet(outcome) : []),
+    ...(figures || !stood || starved ? judgeQuiet(outcome) : []),
   ];
-  const stalled = stood && (figures || timing.length > 0);
+  const stalled = stood && !starved && (figures || timing.length > 0);
   const why = [...functional, ...timing];
   if (stalled && timing.length > 0)
     why.push(`void: the machine itself stood still for ${round(outcome.machineStallMs)} ms`);

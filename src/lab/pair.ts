@@ -38,7 +38,15 @@ export interface PairOptions {
   readonly directory: string;
   readonly environment: NodeJS.ProcessEnv;
   readonly seed?: number;
+  /** The state directory is a small disk of the node's own, mounted where nobody else sees it. */
+  readonly ownDisk?: boolean;
 }
+
+/** In a mount namespace of its own, that ends with the node's processes. */
+const ON_OWN_DISK = [
+  ...["unshare", "-m", "--propagation", "private", "--", "sh", "-c"],
+  'mkdir -p "$0" && mount -t tmpfs -o size=256k,mode=700 state "$0" && exec "$@"',
+];
 
 /** Roles as the nodes themselves tell them; null where a node does not answer. */
 export interface Roles {
@@ -104,7 +112,8 @@ export function createPair(options: PairOptions, files: Readonly<Record<NodeName
     roles,
     start: (node) => {
       const log = openSync(logOf(node), "a", 0o600);
-      const words = enter(pids.get(node)!, [PROGRAM, "run", "--node", files[node]]);
+      const disk = options.ownDisk === true ? [...ON_OWN_DISK, join(directory, node, "state")] : [];
+      const words = enter(pids.get(node)!, [...disk, PROGRAM, "run", "--node", files[node]]);
       const child: ChildProcess = spawn(words[0]!, words.slice(1), {
         stdio: ["ignore", log, log],
         env: environment,

@@ -1,9 +1,11 @@
 // The scenarios: what happens to the pair, step by step. How it is judged stands in outcome.ts.
 
+import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
+import { CYCLE_ACTS } from "./acts/cycles.ts";
 import { PROCESS_ACTS } from "./acts/processes.ts";
 import type { Act } from "./acts/steps.ts";
-import type { ScenarioName } from "./catalogue.ts";
+import { type ScenarioName, specOf } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
 import { boot, cutPower, freeze, killPorts } from "./faults.ts";
 import type { Outcome } from "./outcome.ts";
@@ -67,6 +69,8 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   },
   ...PROCESS_ACTS,
   ...CABLE_ACTS,
+  ...BURDENED_ACTS,
+  ...CYCLE_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
@@ -74,7 +78,7 @@ export async function play(world: World, options: StageOptions): Promise<Outcome
   let stage: Stage | null = null;
   try {
     stage = await setStage(world, options);
-    await fillStage(stage);
+    if (specOf(options.scenario).idle !== true) await fillStage(stage);
     await arm(stage);
     await ACTS[options.scenario as keyof typeof ACTS](stage);
     return await collect(stage);

@@ -17,6 +17,8 @@ export interface WorldOptions {
   readonly userNamespace: boolean;
   /** Keeps what both nodes logged in this directory; the laboratory's own goes with it. */
   readonly logs?: string | null;
+  /** Each node's state directory is a small disk of its own, which can be filled. */
+  readonly ownDisk?: boolean;
 }
 
 /** Something that was done to the world. */
@@ -93,6 +95,7 @@ function finishWorld(parts: {
     pids,
     directory,
     environment,
+    ownDisk: options.ownDisk === true,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
   };
   const nodeFiles = writePairFiles(pairOptions);

@@ -12,6 +12,7 @@ export type TrafficProgram =
   | "backgroundServers"
   | "backgroundClients"
   | "chatter"
+  | "flood"
   | "capture";
 
 export interface TrafficProcess {
