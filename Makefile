@@ -67,16 +67,21 @@ sim: setup ## The election in virtual time: SEEDS=1000000 of them, FROM=1
 	@$(NODE) test/sim/main.ts --seeds $(SEEDS) --from $(FROM)
 
 # One scenario a line; one that fails does not keep the others from being played.
-scenarios: setup ## Every scenario at its full size, with its figures (root; most of an hour)
+scenarios: setup ## Every scenario at its full size, with its figures (root; an hour)
 	@status=0; \
 	play() { echo "== understudy lab $$*" >&2; bin/understudy lab --figures "$$@" || status=$$?; }; \
 	play --scenario crash --runs 10; \
 	play --scenario crash --background 200000; \
 	play --scenario crash --v6; \
 	play --scenario power; \
-	play --scenario freeze; \
+	play --scenario freeze --runs 20; \
 	play --scenario handover; \
 	play --scenario placement; \
+	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
+	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
+	  split foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated; do \
+	  play --scenario $$name; \
+	done; \
 	exit $$status
 
 clean: ## Remove what `make` put here

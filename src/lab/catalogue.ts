@@ -10,6 +10,8 @@ export interface ScenarioSpec {
   readonly lossless?: true;
   /** Longest silence of a live session, where the fault takes longer to be noticed than a death; else survival.ts. */
   readonly stallMaxMs?: number;
+  /** Both may claim for so long at most, where two halves are joined that were both served. Else: never. */
+  readonly overlapMaxMs?: number;
   /** Has no traffic through the pair: it is about who is active. */
   readonly idle?: true;
   /** The machine is starved on purpose: a takeover that nobody asked for decides all the same. */
@@ -99,6 +101,12 @@ const SPECS = {
     happened: "Every switch port of the standby stopped forwarding (with the link lights on), and came back.",
     lossless: true,
   },
+  split: {
+    happened:
+      "Every switch was cut in two, with a node, an ISP and half of the hosts on each side; then healed.",
+    stallMaxMs: OUTAGE_STALL_MS,
+    overlapMaxMs: 50,
+  },
   "foreign-flush": {
     happened: "Somebody said `nft flush ruleset` on one node and then on the other, again and again.",
   },
@@ -150,7 +158,10 @@ export const COMPLAINTS: Readonly<
   },
   "complaint-2": { scenario: "power", about: "connections hang after kill -9, whatever the recipe" },
   "complaint-3": { scenario: "boot-race", about: "both become master after a simultaneous boot" },
+  "complaint-4": { scenario: "split", about: "after a split brain nobody announces the address again" },
   "complaint-5": { scenario: "freeze", about: "a starved or paused machine makes two masters" },
+  "complaint-6": { scenario: "split", about: "both stay master, until somebody comes" },
+  "complaint-7": { scenario: "power", about: "the bulk of the states never arrives, and nobody takes over" },
   "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
   "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
   "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },

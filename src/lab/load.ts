@@ -28,6 +28,11 @@ export interface PingReport {
 
 export interface Load {
   openLive(count: number): Promise<{ readonly opened: number; readonly failures: readonly string[] }>;
+  /** More of them, from these hosts alone, tried from other ports until each has found a link that works. */
+  openLiveOn(
+    hosts: readonly string[],
+    count: number,
+  ): Promise<{ readonly opened: number; readonly failures: readonly string[] }>;
   openBackground(count: number): Promise<BackgroundReport>;
   /** The same background sessions say the same again. */
   repeatBackground(): Promise<BackgroundReport>;
@@ -52,6 +57,8 @@ export interface Load {
 /** UDP ports that the Internet's server answers on for background sessions. */
 const BACKGROUND_PORTS = 500;
 const LIVE_RATE = 500;
+/** A link of a quarter of all sessions is found by then, almost surely. */
+const LIVE_RETRIES = 60;
 const BACKGROUND_RATE = 20_000;
 /** Real connections among the background, at most (each costs two descriptors). */
 const IDLE_TCP_MAX = 2000;
@@ -85,6 +92,14 @@ export async function startLoad(world: World, families: readonly (4 | 6)[]): Pro
   }));
   return {
     openLive: (count) => get("liveClients").order("open", { hosts, servers, count, rate: LIVE_RATE }),
+    openLiveOn: (names, count) =>
+      get("liveClients").order("open", {
+        hosts: hosts.filter(({ name }) => names.includes(name)),
+        servers,
+        count,
+        rate: LIVE_RATE,
+        retries: LIVE_RETRIES,
+      }),
     openBackground: (count) =>
       get("backgroundClients").order("open", {
         hosts,

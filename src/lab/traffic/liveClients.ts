@@ -18,10 +18,16 @@ interface Open extends Order {
   readonly count: number;
   /** New connections a second. */
   readonly rate: number;
+  /** How often a connection that is not there after a quarter of a second is tried from another port; default: never. */
+  readonly retries?: number;
 }
 
 interface Session {
-  readonly fd: number;
+  fd: number;
+  readonly server: Uint8Array;
+  readonly client: number;
+  startedMs: number;
+  retries: number;
   readonly seed: number;
   readonly echo: boolean;
   readonly host: string;
@@ -38,6 +44,8 @@ interface Session {
   firstMs: number;
   bytes: number;
 }
+
+const RETRY_MS = 250;
 
 const reactor = createReactor(onOrder);
 const sessions: Session[] = [];
@@ -80,9 +88,13 @@ function open(order: Open, index: number): void {
   const round = Math.floor(index / order.hosts.length);
   const echo = (index + round) % 2 === 0;
   const server = order.servers[Math.floor(index / 2) % order.servers.length]!;
-  const fd = connectTcp(host.pid, socketAddress(server, echo ? PORT_ECHO : PORT_DOWNLOAD));
+  const address = socketAddress(server, echo ? PORT_ECHO : PORT_DOWNLOAD);
   const session: Session = {
-    fd,
+    fd: -1,
+    server: address,
+    client: host.pid,
+    startedMs: 0,
+    retries: order.retries ?? 0,
     seed: index + 1,
     echo,
     host: host.name,
@@ -99,10 +111,26 @@ function open(order: Open, index: number): void {
     bytes: 0,
   };
   sessions.push(session);
-  reactor.watch(fd, libc.POLLOUT, () => {
+  dial(session);
+}
+
+function dial(session: Session): void {
+  session.fd = connectTcp(session.client, session.server);
+  session.startedMs = nowMs();
+  reactor.watch(session.fd, libc.POLLOUT, () => {
     if (session.connected) receive(session);
     else establish(session);
   });
+}
+
+/** From another port, and so perhaps by another link: true where it was tried again. */
+function redial(session: Session): boolean {
+  if (session.connected || session.retries === 0) return false;
+  session.retries -= 1;
+  if (session.failure === null) fail(session, "replaced");
+  session.failure = null;
+  dial(session);
+  return true;
 }
 
 function establish(session: Session): void {
@@ -173,6 +201,8 @@ function openMore(now: number): number {
   }
   if (opening.started < order.count) return opening.nextMs;
   const last = sessions.slice(-order.count);
+  for (const session of last)
+    if (session.failure !== null || now - session.startedMs > RETRY_MS) redial(session);
   if (last.some((session) => !session.connected && session.failure === null)) return now + 10;
   const opened = last.filter((session) => session.failure === null).length;
   const failures = last.filter((session) => session.failure !== null).map((session) => session.failure);

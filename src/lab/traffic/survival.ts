@@ -31,7 +31,7 @@ export const STALL_MAX_MS = 500;
 export function lossOf(session: LiveSession, stallMaxMs: number = STALL_MAX_MS): string | null {
   if (session.failure !== null) return session.failure;
   if (!session.connected) return "never connected";
-  if (session.silentMs > stallMaxMs) return "silent ever since";
+  if (session.silentMs > STALL_MAX_MS) return "silent ever since";
   if (session.stallMs > stallMaxMs) return STOOD_STILL;
   if (session.movedMs < MOVES_AT_LEAST_MS) return `moved data for less than ${MOVES_AT_LEAST_MS} ms`;
   return null;

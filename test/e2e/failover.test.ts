@@ -1,0 +1,16 @@
+// The scenarios of the safety core, each once, small and with long times played shorter: no takeover without a reason,
+// one where there is a reason, never two claimants, every session alive. A variant of another's is left to
+// `make scenarios`.
+
+import { suite, test } from "node:test";
+import { SCENARIOS } from "../../src/lab/catalogue.ts";
+import { holds, LAB_TIMEOUT_MS } from "./labRun.ts";
+
+const SMALL = ["--live", "20", "--background", "500", "--short"];
+const ELSEWHERE = ["crash", "power", "freeze", "handover", "placement"];
+const VARIANTS = ["deaf-wan-both", "unplug-standby-ports", "read-only-disk"];
+
+suite("scenarios of the safety core in small size", { concurrency: 1 }, () => {
+  for (const scenario of SCENARIOS.filter((name) => ![...ELSEWHERE, ...VARIANTS].includes(name)))
+    test(scenario, { timeout: LAB_TIMEOUT_MS }, (t) => holds(t, scenario, ...SMALL));
+});

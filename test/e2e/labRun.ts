@@ -1,0 +1,48 @@
+// One run of `understudy lab`, as a user would start it, and what a test makes of its verdict.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { ExitCode } from "../../src/base/errors.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../bin/understudy", import.meta.url));
+/** The machine may be shared by two of these and more. */
+export const LAB_TIMEOUT_MS = 240_000;
+
+export interface LabRun {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function lab(...args: readonly string[]): Promise<LabRun> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(PROGRAM, ["lab", ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, UNDERSTUDY_NODE: process.execPath },
+    });
+    const [out, err]: [Buffer[], Buffer[]] = [[], []];
+    child.stdout.on("data", (bytes: Buffer) => out.push(bytes));
+    child.stderr.on("data", (bytes: Buffer) => err.push(bytes));
+    child.on("error", reject);
+    child.on("close", (code) =>
+      resolve({ code, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }),
+    );
+  });
+}
+
+/** Plays a scenario: it holds, or it is skipped with what the machine lacks. */
+export async function holds(t: TestContext, scenario: string, ...args: readonly string[]): Promise<void> {
+  const run = await lab("--scenario", scenario, ...args, "--json");
+  if (run.code === ExitCode.NotPossible) {
+    t.skip(run.stderr.trim());
+    return;
+  }
+  const result = JSON.parse(run.stdout) as { ok: boolean; why: readonly string[] };
+  assert.deepEqual(
+    { ok: result.ok, why: result.why, code: run.code },
+    { ok: true, why: [], code: 0 },
+    run.stderr,
+  );
+}
