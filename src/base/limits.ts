@@ -92,6 +92,15 @@ export const LOG_BYTES_MAX = 32 << 20;
 export const CHANGED_KEYS_MAX = 1 << 22;
 /** Unacknowledged bytes above which no more of a snapshot is sent: a change waits behind this much at most. */
 export const SNAPSHOT_WINDOW_BYTES = 256 * 1024;
+/** Bytes of a merge that are on their way or wait for the active's kernel. */
+export const MERGE_WINDOW_BYTES = 256 * 1024;
+/** Keys of sessions that ended and of which the standby does not know for sure: 16 MiB where it is full. */
+export const ENDED_KEYS_MAX = 1 << 20;
+/**
+ * A former active that subscribes within this time to a standby that was synchronised when it took over was
+ * relieved in order, or died: nothing to merge but what was on its way. A handover takes some 50 ms.
+ */
+export const RELIEVED_MS_MAX = 500;
 /** A snapshot that begins anew after a loss waits this long, so that a storm of overruns makes no storm of dumps. */
 export const SNAPSHOT_RESTART_PACE_MS = 250;
 /** After records that the kernel refused: when to ask for a snapshot again, doubled each time. */
@@ -175,6 +184,7 @@ assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a secon
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
 assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a path is called cut");
 assert(LOG_UNACKNOWLEDGED_MS < LOG_SILENCE_MS, "a cut is noticed before a stuck peer");
+assert(MERGE_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a merge keeps both ends busy");
 assert(SNAPSHOT_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a snapshot keeps both ends busy");
 assert(
   SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,

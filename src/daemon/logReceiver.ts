@@ -8,6 +8,7 @@ import { type Millis, millis } from "../base/units.ts";
 import {
   createReceiver,
   deadline,
+  isFollowing,
   isSynchronised,
   type ReceiverEffect,
   type ReceiverInput,
@@ -16,10 +17,13 @@ import {
 } from "../core/replication/receiver.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { recordEnd, validateRecords } from "../wire/session.ts";
+import { MergeGiver } from "./mergeGiver.ts";
 import type { ReplicationKernel } from "./replicationKernel.ts";
 
 export interface LogReceiverOptions {
-  readonly kernel: Pick<ReplicationKernel, "writer" | "purge" | "carriedGenerations">;
+  readonly kernel: Pick<ReplicationKernel, "purge" | "carriedGenerations" | "openDump"> & {
+    readonly writer: Pick<ReplicationKernel["writer"], "apply" | "sweep">;
+  };
   readonly linkIds: readonly number[];
   readonly send: (message: PeerMessage) => void;
   readonly fail: (reason: string) => void;
@@ -49,6 +53,7 @@ export class LogReceiver {
   readonly counters: Record<string, number> = {};
   readonly #options: LogReceiverOptions;
   readonly #effects: ReceiverEffect[] = [];
+  readonly #giver: MergeGiver;
   #queue: PeerMessage[] = [];
   #queuedBytes = 0;
   #paused = false;
@@ -60,6 +65,16 @@ export class LogReceiver {
 
   constructor(options: LogReceiverOptions) {
     this.#options = options;
+    this.#giver = new MergeGiver({
+      openDump: () => options.kernel.openDump(),
+      giving: () => this.state.giving,
+      onChunk: (bytes, count, more) => this.input({ kind: "merge-chunk", bytes, count, more }),
+      onError: (error) => {
+        // Begun again on the next connection: nothing of it is lost meanwhile (M2).
+        options.log(`replication: the merge is cut off: ${error.message}`);
+        options.fail("merge: this node's table cannot be read");
+      },
+    });
     this.input({ kind: "carried", generations: options.kernel.carriedGenerations() });
   }
 
@@ -89,6 +104,7 @@ export class LogReceiver {
   close(): void {
     this.#closed = true;
     this.disconnected();
+    this.#giver.close();
     if (this.#retry !== null) clearTimeout(this.#retry);
   }
 
@@ -102,13 +118,22 @@ export class LogReceiver {
       this.#options.onChange();
     }
     this.#plan();
+    this.#giver.plan();
   }
 
   #perform(effect: ReceiverEffect): void {
     const { send, fail } = this.#options;
     switch (effect.kind) {
       case "subscribe":
-        send({ kind: "subscribe", ...effect.subscription });
+        send({ kind: "subscribe", ...effect.subscription, own: effect.own });
+        return;
+      case "merge-sessions": {
+        const { first, count, bytes: records } = effect;
+        send({ kind: "sessions", origin: "merge", first, count, records });
+        return;
+      }
+      case "merge-end":
+        send({ kind: "mergeEnd", ...effect.subscription, count: effect.count });
         return;
       case "acknowledge":
         send({ kind: "acknowledge", position: effect.position });
@@ -183,6 +208,19 @@ export class LogReceiver {
       case "sessions":
         this.#onSessions(message);
         return;
+      case "mergeRequest":
+        this.input({
+          kind: "merge-request",
+          subscription: { term: message.term, generation: message.generation },
+        });
+        return;
+      case "mergeAcknowledge":
+        this.input({
+          kind: "merge-acknowledge",
+          generation: message.generation,
+          sequence: message.sequence,
+        });
+        return;
       case "neighbours":
         if (this.state.standby) this.#options.installNeighbours(message);
         return;
@@ -206,7 +244,7 @@ export class LogReceiver {
 
   /** Whether the job at hand is still wanted: not after a takeover, a lost connection, a new subscription. */
   #wanted(): boolean {
-    return !this.#closed && (this.state.phase === "snapshot" || this.state.phase === "streaming");
+    return !this.#closed && isFollowing(this.state);
   }
 
   async #run(job: Job): Promise<void> {

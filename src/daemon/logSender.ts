@@ -28,6 +28,8 @@ export interface LogSenderOptions {
   /** Ends the connection: the peer broke the protocol. */
   readonly fail: (reason: string) => void;
   readonly tellRole: () => void;
+  /** Records of a merge whose tuples may be free here: to be added where they are. */
+  readonly insert: (bytes: Uint8Array, count: number) => void;
   /** A snapshot has begun: what goes with it (neighbours) is due. */
   readonly onSnapshot: () => void;
   readonly onChange: () => void;
@@ -163,6 +165,15 @@ export class LogSender {
         return;
       case "tell-role":
         tellRole();
+        return;
+      case "insert":
+        this.#options.insert(effect.bytes, effect.count);
+        return;
+      case "merge-request":
+        send({ kind: "mergeRequest", ...effect.subscription });
+        return;
+      case "merge-acknowledge":
+        send({ ...effect, kind: "mergeAcknowledge" });
         return;
       case "fail":
         fail(effect.reason);

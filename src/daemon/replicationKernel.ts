@@ -10,7 +10,7 @@ import { openSessionWriter } from "../kernel/sessionWriter.ts";
 
 export interface ReplicationKernel {
   readonly events: SessionEvents;
-  readonly writer: Pick<SessionWriter, "sweep"> & {
+  readonly writer: Pick<SessionWriter, "sweep" | "insert"> & {
     apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
   };
   openDump(): Pick<SessionDump, "next" | "close">;

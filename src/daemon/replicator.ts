@@ -20,6 +20,7 @@ import type { Position, ReplicationState } from "../wire/control.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
+import { MergeTaker } from "./mergeTaker.ts";
 import { type NeighbourLog, openNeighbourLog } from "./neighbourLog.ts";
 import { openReplicationKernel, type ReplicationKernel } from "./replicationKernel.ts";
 import { replicationTransport } from "./replicationSockets.ts";
@@ -85,6 +86,7 @@ class RunningReplicator implements Replicator {
   readonly #link: PairLink;
   readonly #sender: LogSender;
   readonly #receiver: LogReceiver;
+  readonly #taker: MergeTaker;
   readonly #neighbours: NeighbourLog;
   #role: Role = "idle";
   #term = 0;
@@ -108,11 +110,20 @@ class RunningReplicator implements Replicator {
       send,
       fail,
       tellRole: () => this.#tellRole(),
+      insert: (bytes, count) => this.#taker.insert(bytes, count),
       onSnapshot: () => this.#sendNeighbours(this.#neighbours.full()),
       onChange,
       log,
       seed: randomBytes(4).readUInt32LE(),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
+    });
+    this.#taker = new MergeTaker({
+      insert: (bytes, count) => kernel.writer.insert(bytes, count),
+      taking: () => this.#sender.state.taking,
+      drain: () => this.#sender.turn(),
+      input: (input) => this.#sender.input(input),
+      fail,
+      log,
     });
     this.#receiver = new LogReceiver({
       kernel,
@@ -167,8 +178,10 @@ class RunningReplicator implements Replicator {
     this.#term = term;
     if (role === "active") {
       // First of all no longer a standby: nothing of the former active's is written or swept from here on.
+      const relieved = isReceived(this.#receiver.state);
       this.#receiver.input({ kind: "role", standby: false });
-      this.#sender.input({ kind: "active", term });
+      this.#receiver.input({ kind: "own" });
+      this.#sender.input({ kind: "active", term, relieved });
     } else {
       this.#sender.input({ kind: "inactive" });
       this.#receiver.input({ kind: "role", standby: role === "standby" });
@@ -199,6 +212,7 @@ class RunningReplicator implements Replicator {
         ...prefixed("link", link.counters),
         ...prefixed("sender", { ...sending.counters }),
         ...prefixed("receiver", { ...receiving.counters }),
+        ...prefixed("merge", this.#taker.counters),
         ...prefixed("kernel", this.#receiver.counters),
         ...prefixed("neighbours", this.#counters),
       },
@@ -286,7 +300,15 @@ class RunningReplicator implements Replicator {
         this.#sender.input({
           kind: "subscribe",
           subscription: { term: message.term, generation: message.generation },
+          own: message.own,
         });
+        return;
+      case "mergeEnd":
+        this.#taker.push(message);
+        return;
+      case "sessions":
+        if (message.origin === "merge") this.#taker.push(message);
+        else this.#receiver.push(message);
         return;
       default:
         this.#receiver.push(message);

@@ -4,21 +4,26 @@
 import { LINK_ID_MAX, MARK_GENERATION_MASK, MARK_GENERATION_SHIFT, MARK_LINK_MASK } from "../base/limits.ts";
 import { CTA_MARK, CTA_MARK_MASK, IPCTNL_MSG_CT_DELETE, NFNL_SUBSYS_CTNETLINK } from "../wire/conntrack.ts";
 import { MessageWriter, NETLINK_NETFILTER } from "../wire/netlink.ts";
+import type { SessionFields } from "../wire/sessionFields.ts";
 import { NetlinkSocket } from "./netlink.ts";
 import { openSessionScan } from "./sessionDump.ts";
 
-const GENERATIONS = [1, 2, 3] as const;
+const GENERATIONS = [0, 1, 2, 3] as const;
 
-/** Those of 1..3 that at least one entry carries. Walks the table up to three times, copies almost nothing. */
+/**
+ * Those of 0..3 that at least one of the pair's entries carries; 0 is what was made on this node, while it was
+ * active. Walks the table up to four times, copies almost nothing.
+ */
 export function carriedGenerations(): readonly number[] {
   return GENERATIONS.filter((generation) => {
     const mark = { value: generation << MARK_GENERATION_SHIFT, mask: MARK_GENERATION_MASK };
     const scan = openSessionScan({ mark });
     try {
       let found = false;
-      const take = (): boolean => {
-        found = true;
-        return false;
+      // A node's own sessions carry generation 0 as well, and no link.
+      const take = ({ mark: carried }: SessionFields): boolean => {
+        found = (carried & MARK_LINK_MASK) !== 0;
+        return !found;
       };
       while (!found && scan.next(take));
       return found;

@@ -43,6 +43,16 @@ export interface ApplyResult {
   readonly refused: Readonly<Record<string, number>>;
 }
 
+export interface InsertResult {
+  readonly inserted: number;
+  /** There already: the same session, with the same translation on the same link. */
+  readonly same: number;
+  /** Either tuple belongs to another session, or to the same one with another translation or link. */
+  readonly clashed: number;
+  /** What the kernel would not take, by errno name. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
 export interface SessionWriter {
   /** Own netlink port id, for `SessionEventsOptions.ignore`. */
   readonly portId: number;
@@ -51,6 +61,11 @@ export interface SessionWriter {
    * marked with `generation` 0..3 in bits 28-29. Synchronous: about 3 us a record.
    */
   apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
+  /**
+   * Adds those of the records (validated creates, `count` of them) whose tuples are free, as made on this node, for
+   * the time that is left to them. What is there is never touched. Synchronous: about 3 us a record, 8 where it is there.
+   */
+  insert(bytes: Uint8Array, count: number): InsertResult;
   /**
    * Ends every entry of these links with another generation than `generation`: the end of a snapshot, which is
    * a set. Returns how many it ended. Synchronous: two walks of the table (25 ms each for 262,144 buckets), and
@@ -87,6 +102,13 @@ interface Counts {
   deleted: number;
   replaced: number;
   absent: number;
+  refused: Record<string, number>;
+}
+
+interface InsertCounts {
+  inserted: number;
+  same: number;
+  clashed: number;
   refused: Record<string, number>;
 }
 
@@ -206,12 +228,7 @@ class Writer implements SessionWriter {
       else counts.updated += 1;
       return;
     }
-    if (
-      error === errno.ENOMEM ||
-      error === errno.ENOSPC ||
-      error === errno.ENOBUFS ||
-      error === errno.EPERM
-    ) {
+    if (isWhole(error)) {
       refuse(counts, error);
       return;
     }
@@ -302,6 +319,64 @@ class Writer implements SessionWriter {
       const error = this.#errors[index]!;
       if (error === 0) counts.created += 1;
       else refuse(counts, error);
+    });
+  }
+
+  insert(bytes: Uint8Array, count: number): InsertResult {
+    const counts: InsertCounts = { inserted: 0, same: 0, clashed: 0, refused: {} };
+    let offset = 0;
+    for (let done = 0; done < count; ) {
+      const chunk = Math.min(SESSION_REQUESTS_PER_SEND, count - done);
+      const offsets: number[] = [];
+      for (let index = 0; index < chunk; index += 1) {
+        offsets.push(offset);
+        offset = this.#record(bytes, offset);
+      }
+      this.#insertChunk(bytes, offsets, counts);
+      done += chunk;
+    }
+    return counts;
+  }
+
+  #insertChunk(bytes: Uint8Array, offsets: readonly number[], counts: InsertCounts): void {
+    const disputed = this.#insertNew(bytes, offsets, false, counts);
+    if (disputed.length === 0) return;
+    const absent = new Set(disputed);
+    this.#begin();
+    disputed.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      this.#requests.get(this.#fields, this.#sequence + index);
+    });
+    this.#exchange(disputed.length, (index) => {
+      this.#record(bytes, disputed[index]!);
+      absent.delete(disputed[index]!);
+      const sameLink = ((this.#fields.mark ^ this.#found.mark) & MARK_LINK_MASK) === 0;
+      if (sameLink && sameTuples(this.#fields, this.#found)) counts.same += 1;
+      else counts.clashed += 1;
+    });
+    // Nobody has the original tuple: somebody has the reply's, or this kernel lacks what the session comes with.
+    if (absent.size > 0) counts.clashed += this.#insertNew(bytes, [...absent], true, counts).length;
+  }
+
+  /** Returns those that the kernel would not take for a reason of the record's own. */
+  #insertNew(
+    bytes: Uint8Array,
+    offsets: readonly number[],
+    bare: boolean,
+    counts: InsertCounts,
+  ): readonly number[] {
+    this.#begin();
+    offsets.forEach((offset, index) => {
+      this.#record(bytes, offset);
+      this.#requests.create(this.#fields, this.#sequence + index, 0, bare, 1);
+    });
+    this.#exchange(offsets.length, null);
+    return offsets.filter((_, index) => {
+      const error = this.#errors[index]!;
+      if (error === 0) counts.inserted += 1;
+      else if (isWhole(error) || (bare && error !== errno.EEXIST)) refuse(counts, error);
+      else return true;
+      return false;
     });
   }
 
@@ -404,7 +479,11 @@ class Writer implements SessionWriter {
   }
 }
 
-function refuse(counts: Counts, error: number): void {
+/** The kernel takes nothing at all, whatever the record: no room, no leave. */
+const isWhole = (error: number): boolean =>
+  error === errno.ENOMEM || error === errno.ENOSPC || error === errno.ENOBUFS || error === errno.EPERM;
+
+function refuse(counts: Pick<Counts, "refused">, error: number): void {
   const name = errnoName(error);
   counts.refused[name] = (counts.refused[name] ?? 0) + 1;
 }

@@ -115,9 +115,16 @@ export class ConntrackRequests {
   /**
    * A new entry; EEXIST where either tuple is taken. Translation is asked for as a range of one address and one
    * port, over the *untranslated* reply tuple: the kernel then makes exactly the reply tuple of `fields`.
-   * `bare` leaves out what another kernel may lack (helper, master, labels).
+   * `bare` leaves out what another kernel may lack (helper, master, labels). The entry lives for no less than
+   * `secondsMin`: a standby's must outlive what the active refreshes in silence.
    */
-  create(fields: SessionFields, sequence: number, generation: number, bare = false): void {
+  create(
+    fields: SessionFields,
+    sequence: number,
+    generation: number,
+    bare = false,
+    secondsMin = SESSION_STANDBY_SECONDS_MIN,
+  ): void {
     this.#begin(IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, fields, sequence);
     this.#originalTuple(fields);
     const nest = this.#nest(CTA_TUPLE_REPLY);
@@ -137,7 +144,7 @@ export class ConntrackRequests {
     if (isDestinationTranslated(fields))
       this.#translation(CTA_NAT_DST, fields, fields.replySource, icmp ? fields.originalA : fields.replyA);
     this.#be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
-    this.#timeout(fields);
+    this.#timeout(fields, secondsMin);
     this.#mark(fields, generation);
     this.#protocolState(fields, true);
     if (!bare) this.#optional(fields);
@@ -271,8 +278,8 @@ export class ConntrackRequests {
   }
 
   /** An idle standby sees no packets: its entry must outlive what the active only refreshes in silence. */
-  #timeout(fields: SessionFields): void {
-    this.#be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+  #timeout(fields: SessionFields, secondsMin = SESSION_STANDBY_SECONDS_MIN): void {
+    this.#be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, secondsMin));
   }
 
   #mark(fields: SessionFields, generation: number): void {

@@ -128,7 +128,15 @@ const messages = {
   pong: { type: 4, body: struct({ nonce: u32 }) },
   roleChanged: { type: 5, body: struct({ role, term: u48 }) },
   /** Standby to active: send everything as of now, then every change. `term` is the active's as the standby knows it. */
-  subscribe: { type: 16, body: struct({ term: u48, generation }) },
+  subscribe: {
+    type: 16,
+    body: struct({
+      term: u48,
+      generation,
+      /** This node was active since its last snapshot began: its kernel may hold what nobody else does (§5.4). */
+      own: bool,
+    }),
+  },
   /** All records after `position`, snapshot and changes together, are the whole truth; what came before is not. */
   snapshotBegin: { type: 17, body: struct({ position, generation }) },
   /** The snapshot is complete, with `count` records. Takes a position of its own: acknowledged means swept. */
@@ -136,8 +144,9 @@ const messages = {
   sessions: {
     type: 19,
     body: struct({
-      origin: oneOf({ change: 0, snapshot: 1 }),
-      /** Position of the first record; the others follow it one by one. */
+      /** `merge` goes from the standby to the active, everything else the other way (§5.4). */
+      origin: oneOf({ change: 0, snapshot: 1, merge: 2 }),
+      /** Position of the first record; the others follow it one by one. In a merge: the active's term, and a count from 1. */
       first: position,
       count: u16,
       /** Records as session.ts writes them. */
@@ -154,6 +163,12 @@ const messages = {
       neighbours: list(neighbour, NEIGHBOURS_PER_MESSAGE_MAX),
     }),
   },
+  /** Active to standby, in answer to a subscription: first send what you hold, then the snapshot comes. */
+  mergeRequest: { type: 22, body: struct({ term: u48, generation }) },
+  /** Standby to active: that was all of it, `count` records. */
+  mergeEnd: { type: 23, body: struct({ term: u48, generation, count: u48 }) },
+  /** Active to standby: the records of this merge up to number `sequence` are judged, and in the kernel where absent. */
+  mergeAcknowledge: { type: 24, body: struct({ generation, sequence: u48 }) },
 } as const;
 
 /** Numbers kept for what is planned; none may be used for anything else (docs/protocol.md §5). */

@@ -57,6 +57,7 @@ const KEY_AT = 2;
 const MARK_TIMEOUT_STATE_BYTES = 9;
 const VERIFICATION_TAGS_BYTES = 8;
 const ZONE_BYTES = 3;
+const SAY_THEIR_END: ReadonlySet<number> = new Set([IPPROTO_TCP, IPPROTO_SCTP]);
 
 /** The highest state of a protocol that has states: TCP_CONNTRACK_SYN_SENT2, SCTP_CONNTRACK_HEARTBEAT_ACKED. */
 const PROTOCOL_STATE_MAX = 9;
@@ -457,6 +458,10 @@ export function forEachRecord(bytes: Uint8Array, visit: (offset: number, end: nu
 export function recordOperation(bytes: Uint8Array, offset: number): SessionOperation {
   return (bytes[offset]! & HEAD_OPERATION) as SessionOperation;
 }
+
+/** True where the valid record at `offset` ends a session whose protocol says itself when it ends (TCP, SCTP). */
+export const endsByWord = (bytes: Uint8Array, offset: number): boolean =>
+  recordOperation(bytes, offset) === SessionOperation.Delete && SAY_THEIR_END.has(bytes[offset + KEY_AT]!);
 
 /** True where the valid records at `left` and `right` are about the same session. */
 export function sameKey(bytes: Uint8Array, left: number, right: number): boolean {

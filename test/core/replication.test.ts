@@ -36,8 +36,8 @@ class Sender {
   /** Active in term 2, subscribed. */
   static subscribed(limits: Partial<sender.SenderLimits> = {}, keysMax?: number): Sender {
     const result = new Sender(limits, keysMax);
-    result.feed({ kind: "active", term: 2 });
-    result.feed({ kind: "subscribe", subscription: { term: 2, generation: 1 } });
+    result.feed({ kind: "active", term: 2, relieved: false });
+    result.feed({ kind: "subscribe", subscription: { term: 2, generation: 1 }, own: false });
     return result;
   }
   static streaming(limits: Partial<sender.SenderLimits> = {}): Sender {
@@ -68,16 +68,16 @@ test("S5: nothing is sent while nobody subscribed, and positions advance all the
   const active = new Sender();
   assert.deepEqual(active.events(1, 2), []);
   assert.equal(sender.produced(active.state), null);
-  active.feed({ kind: "active", term: 2 });
+  active.feed({ kind: "active", term: 2, relieved: false });
   assert.deepEqual(active.events(1, 2), []);
   assert.deepEqual(sender.produced(active.state), { term: 2, sequence: 2 });
 });
 
 test("a subscription opens a snapshot, chunks and changes share one numbering", () => {
   const active = new Sender();
-  active.feed({ kind: "active", term: 2 });
+  active.feed({ kind: "active", term: 2, relieved: false });
   active.events(1, 2, 3);
-  assert.deepEqual(active.feed({ kind: "subscribe", subscription: { term: 2, generation: 3 } }), [
+  assert.deepEqual(active.feed({ kind: "subscribe", subscription: { term: 2, generation: 3 }, own: false }), [
     "begin 2/3 generation 3",
   ]);
   assert.ok(sender.wantsChunk(active.state, at));
@@ -104,7 +104,7 @@ test("S2: a snapshot record of a key that changed since the snapshot began is sk
 test("S2: what changed before the snapshot is not skipped", () => {
   const active = Sender.streaming();
   active.events(11);
-  active.feed({ kind: "subscribe", subscription: { term: 2, generation: 2 } });
+  active.feed({ kind: "subscribe", subscription: { term: 2, generation: 2 }, own: false });
   assert.deepEqual(active.chunk([10, 11], false), ["snapshot 2/3-4", "end 5 count 2"]);
 });
 
@@ -163,9 +163,9 @@ test("S4: a log that is full stops, tells so in its own order, and begins anew w
 
 test("a subscription to another term, or to a node that is not active, is told what we are", () => {
   const node = new Sender();
-  const subscribe = { kind: "subscribe", subscription: { term: 2, generation: 1 } } as const;
+  const subscribe = { kind: "subscribe", subscription: { term: 2, generation: 1 }, own: false } as const;
   assert.deepEqual(node.feed(subscribe), ["tell-role"]);
-  node.feed({ kind: "active", term: 4 });
+  node.feed({ kind: "active", term: 4, relieved: false });
   assert.deepEqual(node.feed(subscribe), ["tell-role"]);
   assert.deepEqual(node.events(1), []);
 });
@@ -173,7 +173,7 @@ test("a subscription to another term, or to a node that is not active, is told w
 test("a new term voids the log", () => {
   const active = Sender.streaming();
   active.events(1);
-  active.feed({ kind: "active", term: 4 });
+  active.feed({ kind: "active", term: 4, relieved: false });
   assert.deepEqual(sender.produced(active.state), { term: 4, sequence: 0 });
   assert.deepEqual(active.events(2), []);
   assert.deepEqual(active.acknowledge(1, 2), []);
@@ -204,6 +204,10 @@ class Receiver {
           return `acknowledge ${effect.position.term}/${effect.position.sequence}`;
         case "fail":
           return `fail ${effect.reason}`;
+        case "merge-sessions":
+          return `give ${effect.first.term}/${effect.first.sequence} count ${effect.count}`;
+        case "merge-end":
+          return `given ${effect.count}`;
         default:
           return `${effect.kind} ${effect.generation}`;
       }

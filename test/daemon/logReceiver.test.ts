@@ -39,6 +39,7 @@ class World {
         },
         purge: (linkIds, generation) => this.calls.push(`purge links ${linkIds.join()} of ${generation}`),
         carriedGenerations: () => [],
+        openDump: () => ({ next: () => false, close: () => {} }),
       },
       linkIds: [1, 2],
       send: (message) => this.sent.push(message),
@@ -91,7 +92,7 @@ test("a snapshot is applied in slices, swept link by link and acknowledged as it
     "sweep link 2 but 1",
   ]);
   assert.deepEqual(world.sent, [
-    { kind: "subscribe", term: 2, generation: 1 },
+    { kind: "subscribe", term: 2, generation: 1, own: false },
     ...[APPLY_SLICE_RECORDS, count, count + 1].map((sequence) => ({
       kind: "acknowledge",
       position: { term: 2, sequence },

@@ -124,6 +124,7 @@ function kernelIn(space: Namespace): ReplicationKernel {
     events: kernel.events,
     writer: {
       apply: (bytes, count, generation) => kernel.writer.apply(bytes, count, generation),
+      insert: (bytes, count) => kernel.writer.insert(bytes, count),
       sweep: (linkIds, generation) => space.run(() => kernel.writer.sweep(linkIds, generation)),
     },
     openDump: () => space.run(() => kernel.openDump()),

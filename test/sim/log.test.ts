@@ -7,7 +7,7 @@ import type { Mutation } from "./logNode.ts";
 
 const SEEDS = 2000;
 
-test(`${SEEDS} seeds: acknowledged is in the kernel, synchronised is equal, quiet ends equal`, (t) => {
+test(`${SEEDS} seeds: acknowledged is in the kernel, synchronised is equal, splits end in the union, quiet ends equal`, (t) => {
   const totals: Record<string, number> = {};
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     try {
@@ -33,6 +33,11 @@ const MUTATIONS: readonly Mutation[] = [
   "no-purge",
   "write-after-takeover",
   "sweep-after-takeover",
+  "no-merge",
+  "merge-forgotten",
+  "merge-replaces",
+  "merge-after-takeover",
+  "ended-returns",
 ];
 
 for (const mutation of MUTATIONS) {

@@ -1,13 +1,16 @@
 // The log simulator: two nodes in virtual time, a connection that delays and is lost at any point, a standby as slow as
 // the seed says, packets that change the active's table all the while, takeovers, restarts and refusals. From
 // outside it checks: what was acknowledged is in the standby's kernel; a standby that says "synchronised" with
-// nothing on the way has exactly the active's table; and once the faults end, both are equal within a bound.
+// nothing on the way has exactly the active's table; once the faults end, both are equal within a bound; and after a
+// split the winner has everything that the loser had, but for what clashed, was refused, or ended (MergeJudge).
 
 import { type Millis, millis, type Role } from "../../src/base/units.ts";
 import { isSynchronised } from "../../src/core/replication/receiver.ts";
 import * as sender from "../../src/core/replication/sender.ts";
 import type { Position } from "../../src/wire/control.ts";
-import { type Mutation, type SimMessage, SimNode, VERSIONS } from "./logNode.ts";
+import { type Mutation, type SimMessage, SimNode } from "./logNode.ts";
+import { VERSIONS } from "./logRecords.ts";
+import { MergeJudge } from "./mergeJudge.ts";
 import { createRandom, type Random } from "./random.ts";
 
 export interface LogRun {
@@ -45,6 +48,10 @@ class LogWorld {
   #last = new Map<number, Logged>();
   #checked = 0;
   #laggingRole: (() => void) | null = null;
+  /** Both are active, and each has traffic. */
+  #split = false;
+  readonly #judge: MergeJudge;
+  #splits = 0;
   #takeovers = 0;
   #cuts = 0;
   #syncChecks = 0;
@@ -64,6 +71,7 @@ class LogWorld {
       time: 1,
       cut: maybe(0.05),
       takeover: maybe(0.03),
+      split: maybe(0.06),
       restart: maybe(0.03),
       refuse: maybe(0.02),
       lull: 0.02,
@@ -87,14 +95,16 @@ class LogWorld {
         throw new Error(`${name} ends the connection: ${reason}`);
       },
       logged: (_: number, sequence: number, change: Omit<Logged, "sequence">) => {
-        if (name !== this.#active) return;
+        if (name !== this.#active || this.#split) return;
         const logged = { sequence, ...change };
         this.#log.push(logged);
         this.#last.set(change.id, logged);
       },
       acknowledged: (position: Position) => this.#checkAcknowledged(name, position),
+      inserted: (id: number) => this.#judge.inserted(name, id),
     });
     this.#nodes = { a: new SimNode(options("a")), b: new SimNode(options("b")) };
+    this.#judge = new MergeJudge(this.#nodes);
   }
 
   run(steps: number): number {
@@ -108,6 +118,8 @@ class LogWorld {
   totals(): Record<string, number> {
     const sums: Record<string, number> = {
       takeovers: this.#takeovers,
+      splits: this.#splits,
+      unions: this.#judge.unions,
       cuts: this.#cuts,
       syncChecks: this.#syncChecks,
     };
@@ -148,11 +160,16 @@ class LogWorld {
         this.#advance(random.between(0, 10));
         return;
       case "cut":
+        if (this.#split) return;
         if (this.#connected) this.#disconnect();
         else this.#connect();
         return;
       case "takeover":
         this.#takeover();
+        return;
+      case "split":
+        if (this.#split) this.#heal();
+        else this.#part();
         return;
       case "restart":
         this.#restart(random.pick(["a", "b"] as const), random.chance(0.3));
@@ -179,12 +196,13 @@ class LogWorld {
   }
 
   #traffic(changes: number): void {
-    const node = this.#nodes[this.#active];
     for (let index = 0; index < changes; index += 1) {
+      const name = this.#split && this.#random.chance(0.5) ? other(this.#active) : this.#active;
+      const node = this.#nodes[name];
       const id = this.#random.below(this.#ids);
       const version = this.#random.below(VERSIONS);
-      if (!node.entries.has(id)) node.change("create", id, version);
-      else node.change(this.#random.chance(0.5) ? "delete" : "update", id, version);
+      const operation = !node.entries.has(id) ? "create" : this.#random.chance(0.5) ? "delete" : "update";
+      this.#judge.changed(name, operation, id, node.change(operation, id, version));
     }
   }
 
@@ -237,7 +255,7 @@ class LogWorld {
 
   /** The standby becomes active at once; the former active's daemon hears of it later. */
   #takeover(): void {
-    if (this.#laggingRole !== null) return;
+    if (this.#laggingRole !== null || this.#split) return;
     this.#takeovers += 1;
     const former = this.#active;
     this.#active = other(former);
@@ -246,8 +264,39 @@ class LogWorld {
     this.#last.clear();
     this.#checked = 0;
     const [node, term] = [this.#nodes[this.#active], this.#term];
+    this.#judge.takesOver(this.#active);
     node.setRole("active", term);
-    this.#laggingRole = () => this.#nodes[former].setRole("standby" as Role, term - 1);
+    this.#laggingRole = () => this.#stepDown(former, term - 1);
+  }
+
+  /** Nobody hears anybody, and the standby claims, too. */
+  #part(): void {
+    if (this.#laggingRole !== null) return;
+    if (this.#connected) this.#disconnect();
+    this.#splits += 1;
+    this.#split = true;
+    this.#term += 1;
+    const claimant = other(this.#active);
+    this.#judge.takesOver(claimant);
+    this.#nodes[claimant].setRole("active", this.#term);
+  }
+
+  /** They hear each other again: one wins, and raises its term above the other's; the other yields in a while. */
+  #heal(): void {
+    if (this.#laggingRole !== null) return;
+    const loser = this.#random.pick(["a", "b"] as const);
+    this.#active = other(loser);
+    this.#connect();
+    const term = this.#term;
+    this.#term += 1;
+    this.#nodes[this.#active].setRole("active", this.#term);
+    this.#laggingRole = () => this.#stepDown(loser, term);
+  }
+
+  #stepDown(name: Name, term: number): void {
+    this.#split = false;
+    this.#judge.stepsDown(name);
+    this.#nodes[name].setRole("standby" as Role, term);
   }
 
   #catchUp(): void {
@@ -259,13 +308,15 @@ class LogWorld {
   /** A daemon restarts; a standby's machine may have lost its power, and with it its table. */
   #restart(name: Name, wiped: boolean): void {
     if (this.#connected) this.#disconnect();
-    this.#nodes[name].restart(wiped && name !== this.#active);
-    if (this.#random.chance(0.8)) this.#connect();
+    const empty = wiped && this.#nodes[name].role === "standby";
+    this.#judge.restarts(name, empty);
+    this.#nodes[name].restart(empty);
+    if (!this.#split && this.#random.chance(0.8)) this.#connect();
   }
 
   /** What the standby acknowledged, the active may count on. */
   #checkAcknowledged(name: Name, position: Position): void {
-    if (name !== this.#active || position.term !== this.#nodes[name].term) return;
+    if (name !== this.#active || this.#split || position.term !== this.#nodes[name].term) return;
     const standby = this.#nodes[other(name)];
     // Between its takeover and its hearing of it, the other is nobody's standby.
     if (standby.role !== "standby" || standby.receiver.phase === "waiting") return;
@@ -291,6 +342,7 @@ class LogWorld {
     if (this.#wire.a.length + this.#wire.b.length > 0 || active.sender.snapshot !== null) return;
     this.#syncChecks += 1;
     this.#assertEqual("synchronised with nothing on the way");
+    this.#judge.level(this.#active);
   }
 
   #assertEqual(when: string): void {
@@ -305,6 +357,8 @@ class LogWorld {
   /** The faults end: within a bound the standby is synchronised and equal. */
   #settle(): number {
     this.#catchUp();
+    if (this.#split) this.#heal();
+    this.#catchUp();
     for (const node of [this.#nodes.a, this.#nodes.b]) node.refusing = false;
     if (!this.#connected) this.#connect();
     for (let step = 0; step < QUIET_STEPS_MAX; step += 1) {
@@ -314,6 +368,7 @@ class LogWorld {
       const quiet = active.idle && standby.idle && this.#wire.a.length + this.#wire.b.length === 0;
       if (quiet && isSynchronised(standby.receiver) && sender.isSynchronised(active.sender)) {
         this.#assertEqual("after quiet");
+        this.#judge.level(this.#active);
         return step;
       }
     }

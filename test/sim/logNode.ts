@@ -4,12 +4,13 @@
 // that the simulator would notice.
 
 import type { Millis, Role } from "../../src/base/units.ts";
-import { ChangedKeys } from "../../src/core/replication/changedKeys.ts";
+import { ChangedKeys, EndedKeys } from "../../src/core/replication/changedKeys.ts";
+import type { Giving, Taking } from "../../src/core/replication/merge.ts";
 import * as receiver from "../../src/core/replication/receiver.ts";
 import * as sender from "../../src/core/replication/sender.ts";
 import type { Position } from "../../src/wire/control.ts";
-import { recordEnd } from "../../src/wire/session.ts";
-import { batchOf, deletion, session } from "../core/records.ts";
+import { batchOf } from "../core/records.ts";
+import { bytesOf, type Change, changesIn, translationOf } from "./logRecords.ts";
 import type { Random } from "./random.ts";
 
 export type Mutation =
@@ -21,57 +22,24 @@ export type Mutation =
   | "stale-chunk-sent"
   | "no-purge"
   | "write-after-takeover"
-  | "sweep-after-takeover";
+  | "sweep-after-takeover"
+  | "no-merge"
+  | "merge-forgotten"
+  | "merge-replaces"
+  | "merge-after-takeover"
+  | "ended-returns";
 
 export type SimMessage =
   | { readonly kind: "role"; readonly role: Role; readonly term: number }
-  | { readonly kind: "subscribe"; readonly subscription: sender.Subscription }
-  | { readonly kind: "acknowledge"; readonly position: Position }
-  | Exclude<sender.SenderEffect, { kind: "tell-role" | "fail" }>;
-
-interface Change {
-  readonly operation: "create" | "update" | "delete";
-  readonly id: number;
-  readonly version: number;
-}
+  | Extract<receiver.ReceiverEffect, { kind: "subscribe" | "acknowledge" | "merge-sessions" | "merge-end" }>
+  | Exclude<sender.SenderEffect, { kind: "tell-role" | "fail" | "insert" }>;
 
 export interface Entry {
   readonly version: number;
   generation: number;
 }
 
-export const VERSIONS = 64;
 const RECORD_BYTES_MAX = 40;
-const names = new Map<string, Change>();
-const cache = new Map<number, Uint8Array>();
-
-/** The bytes of a change; remembered, because the codec for tests is slow. */
-function bytesOf(change: Change): Uint8Array {
-  const { operation, id, version } = change;
-  const key = (id * VERSIONS + version) * 3 + ["create", "update", "delete"].indexOf(operation);
-  let bytes = cache.get(key);
-  if (bytes === undefined) {
-    bytes = operation === "delete" ? deletion(id) : session(id, version, operation);
-    cache.set(key, bytes);
-    names.set(nameOf(bytes), change);
-  }
-  return bytes;
-}
-const nameOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
-
-function changesIn(bytes: Uint8Array, count: number): Change[] {
-  const changes: Change[] = [];
-  let at = 0;
-  while (at < bytes.length) {
-    const end = recordEnd(bytes, at);
-    const change = names.get(nameOf(bytes.subarray(at, end)));
-    if (change === undefined) throw new Error("bytes that nobody wrote");
-    changes.push(change);
-    at = end;
-  }
-  if (changes.length !== count) throw new Error(`${changes.length} records where ${count} were said to be`);
-  return changes;
-}
 
 export interface NodeOptions {
   readonly name: "a" | "b";
@@ -88,6 +56,8 @@ export interface NodeOptions {
   /** A record was numbered; `id` at `sequence` of `term`. */
   readonly logged: (term: number, sequence: number, change: Change) => void;
   readonly acknowledged: (position: Position) => void;
+  /** A record of a merge was added to this node's kernel. */
+  readonly inserted: (id: number) => void;
 }
 
 interface Dump {
@@ -97,10 +67,13 @@ interface Dump {
   next: number | null;
 }
 
+type MergeMessage = Extract<SimMessage, { kind: "merge-sessions" | "merge-end" }>;
+
 export class SimNode {
   readonly options: NodeOptions;
   readonly entries = new Map<number, Entry>();
   readonly refusedIds = new Set<number>();
+  readonly refusedGifts = new Set<number>();
   sender: sender.SenderState;
   receiver: receiver.ReceiverState;
   role: Role = "idle";
@@ -114,7 +87,24 @@ export class SimNode {
   #inbox: SimMessage[] = [];
   #job: { changes: Change[]; done: number; generation: number } | null = null;
   #sweep: number | null = null;
-  readonly counts = { purges: 0, sweeps: 0, restarts: 0, overruns: 0, skipped: 0, logFull: 0, keysFull: 0 };
+  #gifts: { readonly message: MergeMessage; readonly taking: Taking | null; done: number }[] = [];
+  #giving: { readonly giving: Giving; readonly dump: Dump } | null = null;
+  readonly counts = {
+    purges: 0,
+    sweeps: 0,
+    restarts: 0,
+    overruns: 0,
+    skipped: 0,
+    logFull: 0,
+    keysFull: 0,
+    mergesBegun: 0,
+    mergesDone: 0,
+    mergeTaken: 0,
+    mergeEnded: 0,
+    inserted: 0,
+    same: 0,
+    clashed: 0,
+  };
 
   constructor(options: NodeOptions) {
     this.options = options;
@@ -125,7 +115,9 @@ export class SimNode {
   #newSender(): sender.SenderState {
     const keys = new ChangedKeys(this.options.keysMax, 7);
     if (this.options.mutation === "send-changed-keys") keys.has = () => false;
-    return sender.createSender(this.options.limits, keys);
+    const ended = new EndedKeys(7);
+    if (this.options.mutation === "ended-returns") ended.has = () => false;
+    return sender.createSender(this.options.limits, keys, ended);
   }
 
   get idle(): boolean {
@@ -135,24 +127,31 @@ export class SimNode {
       this.#inbox.length === 0 &&
       this.#job === null &&
       this.#sweep === null &&
+      this.#gifts.length === 0 &&
       this.#held === null
     );
   }
 
-  /** Packets change the table: an entry comes, changes or ends, and the kernel tells. */
-  change(operation: Change["operation"], id: number, version: number): void {
+  /** Packets change the table: an entry comes, changes or ends, and the kernel tells (false: it could not). */
+  change(operation: Change["operation"], id: number, version: number): boolean {
     if (operation === "delete") this.entries.delete(id);
     else this.entries.set(id, { version, generation: this.entries.get(id)?.generation ?? 0 });
-    if (this.#events.length >= this.options.eventsMax) this.#overrun = true;
-    else this.#events.push({ operation, id, version });
+    if (this.#events.length >= this.options.eventsMax) {
+      this.#overrun = true;
+      return false;
+    }
+    this.#events.push({ operation, id, version });
+    return true;
   }
 
   setRole(role: Role, term: number): void {
     this.role = role;
     this.term = term;
     if (role === "active") {
+      const relieved = receiver.isSynchronised(this.receiver);
       this.#receive({ kind: "role", standby: false });
-      this.#send({ kind: "active", term });
+      this.#receive({ kind: "own" });
+      this.#send({ kind: "active", term, relieved });
     } else {
       this.#send({ kind: "inactive" });
       this.#receive({ kind: "role", standby: role === "standby" });
@@ -168,6 +167,8 @@ export class SimNode {
     this.#inbox = [];
     this.#job = null;
     this.#sweep = null;
+    this.#gifts = [];
+    if (this.options.mutation === "merge-forgotten") this.receiver.own = false;
     this.#send({ kind: "unsubscribe" });
     this.#receive({ kind: "disconnected" });
   }
@@ -185,7 +186,9 @@ export class SimNode {
     this.#inbox = [];
     this.#job = null;
     this.#sweep = null;
-    const generations = [1, 2, 3].filter((each) =>
+    this.#gifts = [];
+    this.#giving = null;
+    const generations = [0, 1, 2, 3].filter((each) =>
       [...this.entries.values()].some((entry) => entry.generation === each),
     );
     this.#receive({ kind: "carried", generations });
@@ -211,7 +214,10 @@ export class SimNode {
   }
 
   deliver(message: SimMessage): void {
-    if (message.kind === "subscribe") this.#send({ kind: "subscribe", subscription: message.subscription });
+    if (message.kind === "subscribe")
+      this.#send({ ...message, own: message.own && this.options.mutation !== "no-merge" });
+    else if (message.kind === "merge-sessions" || message.kind === "merge-end")
+      this.#gifts.push({ message, taking: this.sender.taking, done: 0 });
     else if (message.kind === "acknowledge") {
       this.options.acknowledged(message.position);
       this.#send({ kind: "acknowledge", position: message.position });
@@ -222,9 +228,73 @@ export class SimNode {
   work(): void {
     if (this.#job !== null) this.#applySlice();
     else if (this.#sweep !== null) this.#doSweep();
+    else if (this.#gifts.length > 0) this.#takeSlice();
     else {
       const message = this.#inbox.shift();
       if (message !== undefined) this.#handle(message);
+      else this.#give();
+    }
+  }
+
+  /** As MergeGiver. */
+  #give(): void {
+    const { giving } = this.receiver;
+    if (giving === null || !receiver.wantsChunk(this.receiver)) return;
+    if (this.#giving?.giving !== giving)
+      this.#giving = { giving, dump: { snapshot: 0, prepared: [], next: 0 } };
+    const { dump } = this.#giving;
+    this.#prepare(dump);
+    const bytes = batchOf(dump.prepared.map(bytesOf));
+    this.#receive({ kind: "merge-chunk", bytes, count: dump.prepared.length, more: dump.next !== null });
+  }
+
+  /** As MergeTaker: events first, then a slice of the message at hand. */
+  #takeSlice(): void {
+    const gift = this.#gifts[0]!;
+    const { message, taking } = gift;
+    this.#drain(100);
+    const late = this.options.mutation === "merge-after-takeover";
+    if (taking === null || (this.sender.taking !== taking && !late)) {
+      if (taking === null) this.#send(message);
+      this.#gifts.shift();
+      return;
+    }
+    if (message.kind === "merge-end") {
+      this.#gifts.shift();
+      this.#send(message);
+      return;
+    }
+    const changes = changesIn(message.bytes, message.count);
+    const slice = changes.slice(gift.done, gift.done + 1 + this.options.random.below(3));
+    const first = { term: message.first.term, sequence: message.first.sequence + gift.done };
+    gift.done += slice.length;
+    if (gift.done === changes.length) this.#gifts.shift();
+    if (late && this.sender.taking !== taking) this.#insert(slice);
+    else
+      this.#send({
+        kind: "merge-sessions",
+        first,
+        count: slice.length,
+        bytes: batchOf(slice.map(bytesOf)),
+      });
+  }
+
+  /** As SessionWriter.insert. */
+  #insert(changes: readonly Change[]): void {
+    if (this.role !== "active") throw new Error("M1: a node that is not active takes a merge");
+    for (const { operation, id, version } of changes) {
+      if (operation !== "create") throw new Error(`a merge of ${operation}`);
+      const there = this.entries.get(id);
+      if (there !== undefined && this.options.mutation !== "merge-replaces") {
+        if (translationOf(there.version) === translationOf(version)) this.counts.same += 1;
+        else this.counts.clashed += 1;
+      } else if (this.refusing && this.options.random.chance(0.3)) this.refusedGifts.add(id);
+      else {
+        if (there !== undefined) throw new Error(`M3: session ${id} was replaced by a merge`);
+        this.entries.set(id, { version, generation: 0 });
+        this.counts.inserted += 1;
+        this.options.inserted(id);
+      }
     }
   }
 
@@ -293,6 +363,7 @@ export class SimNode {
     for (const effect of effects) {
       if (effect.kind === "tell-role") this.options.send({ kind: "role", role: this.role, term: this.term });
       else if (effect.kind === "fail") this.options.fail(effect.reason);
+      else if (effect.kind === "insert") this.#insert(changesIn(effect.bytes, effect.count));
       else if (effect.kind === "sessions") {
         const bytes = effect.bytes.slice();
         changesIn(bytes, effect.count).forEach((change, index) => {
@@ -311,7 +382,9 @@ export class SimNode {
     receiver.step(this.receiver, this.now, input, effects);
     for (const effect of effects) {
       if (effect.kind === "subscribe") this.options.send(effect);
-      else if (effect.kind === "acknowledge") this.options.send(effect);
+      else if (effect.kind === "acknowledge" || effect.kind === "merge-end") this.options.send(effect);
+      else if (effect.kind === "merge-sessions")
+        this.options.send({ ...effect, bytes: effect.bytes.slice() });
       else if (effect.kind === "fail") this.options.fail(effect.reason);
       else if (effect.kind === "purge") {
         this.counts.purges += 1;
@@ -339,6 +412,8 @@ export class SimNode {
         this.#receive({ kind: "sessions", first: message.first, count: message.count, bytes: message.bytes });
         return;
       case "snapshot-end":
+      case "merge-request":
+      case "merge-acknowledge":
         this.#receive(message);
         return;
       default:
@@ -347,7 +422,7 @@ export class SimNode {
   }
 
   #wanted(): boolean {
-    return this.receiver.phase === "snapshot" || this.receiver.phase === "streaming";
+    return receiver.isFollowing(this.receiver);
   }
 
   #applySlice(): void {
@@ -405,6 +480,8 @@ export class SimNode {
     this.counts.skipped += counters.skippedInSnapshot;
     this.counts.logFull += counters.restartsLogFull;
     this.counts.keysFull += counters.restartsKeysFull;
+    for (const name of ["mergesBegun", "mergesDone", "mergeTaken", "mergeEnded"] as const)
+      this.counts[name] += counters[name];
   }
 
   /** What happened in all lives of this node. */

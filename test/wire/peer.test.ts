@@ -42,7 +42,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   ping: { kind: "ping", nonce: 0x01020304 },
   pong: { kind: "pong", nonce: 0x01020304 },
   roleChanged: { kind: "roleChanged", role: "active", term: 8 },
-  subscribe: { kind: "subscribe", term: 7, generation: 2 },
+  subscribe: { kind: "subscribe", term: 7, generation: 2, own: true },
   snapshotBegin: { kind: "snapshotBegin", position, generation: 2 },
   snapshotEnd: { kind: "snapshotEnd", position, generation: 2, count: 200_000 },
   sessions: {
@@ -71,6 +71,9 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
       },
     ],
   },
+  mergeRequest: { kind: "mergeRequest", term: 7, generation: 2 },
+  mergeEnd: { kind: "mergeEnd", term: 7, generation: 2, count: 200_000 },
+  mergeAcknowledge: { kind: "mergeAcknowledge", generation: 2, sequence: 0x0102030405 },
 };
 const all: readonly PeerMessage[] = Object.values(examples);
 
@@ -148,6 +151,9 @@ test("the numbers of messages are those of docs/protocol.md §5; none is reserve
     sessions: 19,
     acknowledge: 20,
     neighbours: 21,
+    mergeRequest: 22,
+    mergeEnd: 23,
+    mergeAcknowledge: 24,
   });
   for (const [first, last] of Object.values(RESERVED_TYPES)) {
     for (let type = first; type <= last; type++) {
@@ -201,7 +207,7 @@ const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.constantFrom(...all),
   record({
     kind: fc.constant("sessions" as const),
-    origin: fc.constantFrom("change" as const, "snapshot" as const),
+    origin: fc.constantFrom("change" as const, "snapshot" as const, "merge" as const),
     first: anyPosition,
     count: fc.nat({ max: 65535 }),
     records: fc.uint8Array({ maxLength: 3000, size: "max" }),
@@ -291,7 +297,7 @@ test("a length that no message of the type has is refused before the body is wai
 
 test("malformed is final: what comes after it is not read", () => {
   const reader = new FrameReader();
-  reader.push(Uint8Array.of(0, 0, 0, 8, 16, 0, 0, 0, 0, 0, 7, 4));
+  reader.push(Uint8Array.of(0, 0, 0, 9, 16, 0, 0, 0, 0, 0, 7, 4, 0));
   const first = reader.next();
   assert.deepEqual(first, { kind: "malformed", reason: "subscribe: generation: generation 4 (at byte 6)" });
   reader.push(encodeFrame(examples.ping));

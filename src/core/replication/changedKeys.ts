@@ -1,11 +1,12 @@
-// The keys that changed while a snapshot is under way (docs: replication §1): what the dump says about such a
-// session may be older than what the log has already said, so its snapshot record is skipped. A set of 64-bit
-// hashes, open addressing in one Uint32Array: no object for one session. Two sessions that share a hash
-// (chance n²/2^65) cost one skipped record, which the next audit or snapshot puts right. Pure.
+// Sets of sessions by the hash of their keys. The keys that changed while a snapshot is under way (docs: replication §1):
+// what the dump says about such a session may be older than what the log has already said, so its snapshot record is
+// skipped. And the keys that ended without the standby's knowledge: a merge must not bring them back. 64-bit hashes,
+// open addressing in one Uint32Array: no object for one session. Two sessions that share a hash (chance n²/2^65) cost
+// one skipped record, which the next audit or snapshot puts right. Pure.
 
 import { assert } from "../../base/assert.ts";
-import { CHANGED_KEYS_MAX } from "../../base/limits.ts";
-import { keyHash, recordEnd } from "../../wire/session.ts";
+import { CHANGED_KEYS_MAX, ENDED_KEYS_MAX } from "../../base/limits.ts";
+import { endsByWord, keyHash, recordEnd } from "../../wire/session.ts";
 
 const SLOTS_AT_START = 4096;
 
@@ -106,8 +107,80 @@ export function markChanged(keys: ChangedKeys, bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Moves the records whose key did not change to the front of `bytes`, in order. */
-export function dropChanged(keys: ChangedKeys, bytes: Uint8Array, count: number): Kept {
+/**
+ * Sessions that ended on the active and of which the standby may not know: since the connection before last was
+ * known to be level, in two sets that take turns. Only those whose protocol ends them in words (TCP, SCTP): the others end by
+ * silence, and silence on one side of a split says nothing about the other. Bounded; beyond it `forgotten` counts.
+ */
+export class EndedKeys {
+  readonly seed: number;
+  forgotten = 0;
+  #current: ChangedKeys;
+  #previous: ChangedKeys;
+  /** Once this is acknowledged, the standby knows all of `#previous`. */
+  #level = Number.POSITIVE_INFINITY;
+
+  constructor(seed = 0, keysMax: number = ENDED_KEYS_MAX) {
+    this.seed = seed;
+    this.#current = new ChangedKeys(keysMax, seed);
+    this.#previous = new ChangedKeys(keysMax, seed);
+  }
+
+  get size(): number {
+    return this.#current.size + this.#previous.size;
+  }
+
+  clear(): void {
+    this.#current.clear();
+    this.#previous.clear();
+    this.holdOn();
+  }
+
+  /** Nobody follows: everything is kept until a snapshot is complete. */
+  holdOn(): void {
+    this.#level = Number.POSITIVE_INFINITY;
+  }
+
+  /** A snapshot ends at `sequence`: once that is acknowledged, the standby holds nothing that ended before it. */
+  levelAt(sequence: number): void {
+    this.#level = sequence;
+  }
+
+  /** The standby knows everything up to `acknowledged`; `produced` is the last number given out. */
+  acknowledged(acknowledged: number, produced: number): void {
+    if (acknowledged < this.#level) return;
+    const known = this.#previous;
+    known.clear();
+    this.#previous = this.#current;
+    this.#current = known;
+    // Level for a moment: a session that is made anew with the same numbers is another one from here on.
+    if (acknowledged === produced) this.#previous.clear();
+    this.#level = produced;
+  }
+
+  /** Remembers the sessions that end in `bytes` (our own kernel's events). */
+  note(bytes: Uint8Array): void {
+    for (let offset = 0; offset < bytes.length; ) {
+      const end = endOf(bytes, offset);
+      if (endsByWord(bytes, offset)) {
+        keyHash(bytes, offset, hash, this.seed);
+        if (!this.#current.add(hash[0]!, hash[1]!)) this.forgotten += 1;
+      }
+      offset = end;
+    }
+  }
+
+  has(high: number, low: number): boolean {
+    return this.#current.has(high, low) || this.#previous.has(high, low);
+  }
+}
+
+/** Moves the records whose key is not in `keys` to the front of `bytes`, in order. */
+export function dropChanged(
+  keys: Pick<ChangedKeys, "size" | "seed" | "has">,
+  bytes: Uint8Array,
+  count: number,
+): Kept {
   if (keys.size === 0) return { length: bytes.length, count };
   const kept: Kept = { length: 0, count: 0 };
   for (let offset = 0; offset < bytes.length; ) {

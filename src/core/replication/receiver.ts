@@ -12,23 +12,38 @@
 //     before; at its end all other generations are swept. A takeover in the middle sweeps nothing.
 // R5  "Synchronised" holds from the sweep until the next snapshot-begin, a refused record, or the loss of the
 //     connection.
+// R6  What this node held when it was active is its own until a snapshot of another active begins, and is given to
+//     that one first where it asks (merge.ts, M1, M2).
 
 import { unreachable } from "../../base/assert.ts";
 import { REFUSED_RETRY_MS_MAX, REFUSED_RETRY_MS_MIN, SUBSCRIBE_RETRY_MS } from "../../base/limits.ts";
 import { type Millis, millis, type Role } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
-import type { Subscription } from "./sender.ts";
+import {
+  beginGiving,
+  type Giving,
+  type GivingEffect,
+  gaveUpTo,
+  give,
+  isGiven,
+  type Subscription,
+  sameSubscription,
+  wantsGift,
+} from "./merge.ts";
 
 const GENERATIONS = [1, 2, 3] as const;
 
-/** `waiting`: subscribed, and what still arrives belongs to an earlier subscription. */
-export type ReceiverPhase = "off" | "waiting" | "snapshot" | "streaming";
+/** `waiting`: subscribed, and what still arrives belongs to an earlier subscription. `giving`: a merge. */
+export type ReceiverPhase = "off" | "waiting" | "giving" | "snapshot" | "streaming";
 
 export interface ReceiverState {
   standby: boolean;
   peer: { readonly role: Role; readonly term: number } | null;
   phase: ReceiverPhase;
   subscription: Subscription;
+  /** This kernel may hold sessions that nobody else does (R6). */
+  own: boolean;
+  giving: Giving | null;
   /** Generation of what is written now, 1..3. */
   generation: number;
   /** Generations that entries of this kernel may carry; index 0 is not used. */
@@ -51,14 +66,19 @@ export interface ReceiverCounters {
   refusedRecords: number;
   purged: number;
   ignored: number;
+  mergesBegun: number;
+  mergesDone: number;
+  given: number;
 }
 
 export type ReceiverInput =
   | { readonly kind: "role"; readonly standby: boolean }
+  /** This node is active: what its kernel holds is its own. */
+  | { readonly kind: "own" }
   /** The peer's own word, from hello and role-changed. */
   | { readonly kind: "peer"; readonly role: Role; readonly term: number }
   | { readonly kind: "disconnected" }
-  /** What the kernel was found to carry, at start. */
+  /** What the kernel was found to carry, at start; 0: made here, by an active. */
   | { readonly kind: "carried"; readonly generations: readonly number[] }
   | { readonly kind: "snapshot-begin"; readonly position: Position; readonly generation: number }
   | {
@@ -71,11 +91,21 @@ export type ReceiverInput =
   /** `count` more records of the message in hand are in the kernel; `refused` of them were not taken by it. */
   | { readonly kind: "applied"; readonly count: number; readonly refused: number }
   | { readonly kind: "swept" }
+  | { readonly kind: "merge-request"; readonly subscription: Subscription }
+  /** One step of the dump. The bytes are the receiver's until `step` returns. */
+  | {
+      readonly kind: "merge-chunk";
+      readonly bytes: Uint8Array;
+      readonly count: number;
+      readonly more: boolean;
+    }
+  | { readonly kind: "merge-acknowledge"; readonly generation: number; readonly sequence: number }
   /** The deadline has come: a subscription was not answered, or a retry after refusals is due. */
   | { readonly kind: "turn" };
 
 export type ReceiverEffect =
-  | { readonly kind: "subscribe"; readonly subscription: Subscription }
+  | GivingEffect
+  | { readonly kind: "subscribe"; readonly subscription: Subscription; readonly own: boolean }
   | {
       readonly kind: "apply";
       readonly bytes: Uint8Array;
@@ -95,6 +125,8 @@ export function createReceiver(): ReceiverState {
     peer: null,
     phase: "off",
     subscription: { term: 0, generation: 0 },
+    own: false,
+    giving: null,
     generation: 0,
     carried: [false, false, false, false],
     complete: 0,
@@ -110,6 +142,9 @@ export function createReceiver(): ReceiverState {
       refusedRecords: 0,
       purged: 0,
       ignored: 0,
+      mergesBegun: 0,
+      mergesDone: 0,
+      given: 0,
     },
   };
 }
@@ -117,6 +152,13 @@ export function createReceiver(): ReceiverState {
 /** The whole of the active's table is in this kernel, and every change follows (R5). */
 export const isSynchronised = (state: ReceiverState): boolean =>
   state.phase === "streaming" && state.refused === 0;
+
+/** Records of the active are wanted: of its snapshot, or of what follows. */
+export const isFollowing = (state: ReceiverState): boolean =>
+  state.phase === "snapshot" || state.phase === "streaming";
+
+/** The driver should read one chunk of this node's table for the merge (opening the dump where none is open). */
+export const wantsChunk = (state: ReceiverState): boolean => state.giving !== null && wantsGift(state.giving);
 
 /** When to feed `turn`; null where nothing is due. */
 export const deadline = (state: ReceiverState): Millis | null =>
@@ -135,6 +177,9 @@ export function step(
       state.standby = input.standby;
       reconsider(state, now, effects);
       return;
+    case "own":
+      state.own = true;
+      return;
     case "peer":
       if (state.peer?.role === input.role && state.peer.term === input.term) return;
       state.peer = { role: input.role, term: input.term };
@@ -142,10 +187,12 @@ export function step(
       return;
     case "disconnected":
       state.peer = null;
-      state.phase = "off";
+      stop(state);
       return;
     case "carried":
-      for (const generation of input.generations) state.carried[generation] = true;
+      for (const generation of input.generations)
+        if (generation === 0) state.own = true;
+        else state.carried[generation] = true;
       return;
     case "snapshot-begin":
       onSnapshotBegin(state, input.position, input.generation, effects);
@@ -162,6 +209,15 @@ export function step(
     case "swept":
       onSwept(state, effects);
       return;
+    case "merge-request":
+      onMergeRequest(state, input.subscription);
+      return;
+    case "merge-chunk":
+      onMergeChunk(state, now, input.bytes, input.count, input.more, effects);
+      return;
+    case "merge-acknowledge":
+      onMergeAcknowledge(state, now, input.generation, input.sequence, effects);
+      return;
     case "turn":
       if (state.retryAt === null || now < state.retryAt || state.phase === "off") return;
       subscribe(state, now, effects);
@@ -174,20 +230,76 @@ export function step(
 /** Subscribes where we are to follow, stops where we are not. */
 function reconsider(state: ReceiverState, now: Millis, effects: ReceiverEffect[]): void {
   if (!state.standby || state.peer?.role !== "active") {
-    state.phase = "off";
+    stop(state);
     return;
   }
   subscribe(state, now, effects);
+}
+
+function stop(state: ReceiverState): void {
+  state.phase = "off";
+  state.giving = null;
 }
 
 function subscribe(state: ReceiverState, now: Millis, effects: ReceiverEffect[]): void {
   const generation = (state.subscription.generation % GENERATIONS.length) + 1;
   state.subscription = { term: state.peer!.term, generation };
   state.phase = "waiting";
+  state.giving = null;
   // Answered in a round trip, or asked again: nothing may wait for ever on one lost race.
   state.retryAt = millis(now + SUBSCRIBE_RETRY_MS);
   state.counters.subscribed += 1;
-  effects.push({ kind: "subscribe", subscription: state.subscription });
+  effects.push({ kind: "subscribe", subscription: state.subscription, own: state.own });
+}
+
+function onMergeRequest(state: ReceiverState, subscription: Subscription): void {
+  if (state.phase !== "waiting" || !sameSubscription(subscription, state.subscription)) {
+    ignore(state);
+    return;
+  }
+  state.phase = "giving";
+  state.retryAt = null;
+  state.giving = beginGiving(subscription);
+  state.counters.mergesBegun += 1;
+}
+
+function onMergeChunk(
+  state: ReceiverState,
+  now: Millis,
+  bytes: Uint8Array,
+  count: number,
+  more: boolean,
+  effects: ReceiverEffect[],
+): void {
+  if (state.giving === null) return;
+  give(state.giving, bytes, count, more, effects);
+  state.counters.given += count;
+  onGiven(state, now);
+}
+
+function onMergeAcknowledge(
+  state: ReceiverState,
+  now: Millis,
+  generation: number,
+  sequence: number,
+  effects: ReceiverEffect[],
+): void {
+  if (state.giving === null || generation !== state.subscription.generation) {
+    ignore(state);
+    return;
+  }
+  const wrong = gaveUpTo(state.giving, sequence);
+  if (wrong !== null) fail(state, wrong, effects);
+  else onGiven(state, now);
+}
+
+/** Once all is given, the snapshot follows within a round trip, or is asked for again. */
+function onGiven(state: ReceiverState, now: Millis): void {
+  if (state.giving === null || !isGiven(state.giving)) return;
+  state.giving = null;
+  state.phase = "waiting";
+  state.retryAt = millis(now + SUBSCRIBE_RETRY_MS);
+  state.counters.mergesDone += 1;
 }
 
 function onSnapshotBegin(
@@ -203,14 +315,21 @@ function onSnapshotBegin(
   const ours = position.term === state.subscription.term && generation === state.subscription.generation;
   if (!ours) {
     // An answer to a subscription that we have replaced since; of the one in force nothing else can come.
-    if (state.phase === "waiting") {
+    if (state.phase === "waiting" || state.phase === "giving") {
       ignore(state);
       return;
     }
     fail(state, "snapshot-of-another-subscription", effects);
     return;
   }
+  if (state.phase === "giving") {
+    // It would sweep what it has asked for and not taken yet (M2).
+    fail(state, "snapshot-before-merge-end", effects);
+    return;
+  }
   state.phase = "snapshot";
+  // Taken over, or judged to be nothing that is missing there: from here on the active's word alone counts.
+  state.own = false;
   state.applied = position;
   state.refused = 0;
   state.retryAt = null;
@@ -237,7 +356,7 @@ function onSessions(
   bytes: Uint8Array,
   effects: ReceiverEffect[],
 ): void {
-  if (state.phase === "off" || state.phase === "waiting") {
+  if (!isFollowing(state)) {
     ignore(state);
     return;
   }
@@ -262,7 +381,7 @@ function onApplied(
 ): void {
   state.counters.applied += count;
   state.counters.refusedRecords += refused;
-  if (state.phase === "off" || state.phase === "waiting") return;
+  if (!isFollowing(state)) return;
   state.applied = { term: state.applied.term, sequence: state.applied.sequence + count };
   if (refused > 0) {
     state.refused += refused;
@@ -282,7 +401,7 @@ function onSnapshotEnd(
   generation: number,
   effects: ReceiverEffect[],
 ): void {
-  if (state.phase === "off" || state.phase === "waiting") {
+  if (!isFollowing(state)) {
     ignore(state);
     return;
   }
@@ -315,7 +434,7 @@ function ignore(state: ReceiverState): void {
 }
 
 function fail(state: ReceiverState, reason: string, effects: ReceiverEffect[]): void {
-  state.phase = "off";
+  stop(state);
   effects.push({ kind: "fail", reason });
 }
 

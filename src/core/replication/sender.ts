@@ -14,18 +14,21 @@
 // S4  Unacknowledged bytes stay below LOG_BYTES_MAX and one chunk; no chunk is read above SNAPSHOT_WINDOW_BYTES.
 // S5  Nothing is sent while nobody subscribed. Positions advance all the same: a standby that is not there
 //     falls behind, and its distance is the truth.
+// S6  Whoever held sessions of its own gives them first (merge.ts, M2), unless this node was its synchronised standby
+//     a moment ago.
 
 import { assert, unreachable } from "../../base/assert.ts";
-import { LOG_BYTES_MAX, SNAPSHOT_RESTART_PACE_MS, SNAPSHOT_WINDOW_BYTES } from "../../base/limits.ts";
+import {
+  LOG_BYTES_MAX,
+  RELIEVED_MS_MAX,
+  SNAPSHOT_RESTART_PACE_MS,
+  SNAPSHOT_WINDOW_BYTES,
+} from "../../base/limits.ts";
 import { type Millis, millis } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
-import { ChangedKeys, dropChanged, markChanged } from "./changedKeys.ts";
-
-export interface Subscription {
-  readonly term: number;
-  /** The standby's number for this subscription, 1..3; comes back in every snapshot-begin. */
-  readonly generation: number;
-}
+import { ChangedKeys, dropChanged, EndedKeys, markChanged } from "./changedKeys.ts";
+import { Flight } from "./flight.ts";
+import { type Subscription, sameSubscription, type Taking, type TakingEffect, take } from "./merge.ts";
 
 interface Snapshot {
   /** No chunk is read before: a storm of overruns must not become a storm of dumps. */
@@ -41,12 +44,17 @@ export interface SenderState {
   sequence: number;
   acknowledged: number;
   subscription: Subscription | null;
+  /** The subscriber gives first; there is no snapshot meanwhile. */
+  taking: Taking | null;
+  /** When this node took over as a synchronised standby; null where it did not, or was no standby. */
+  relievedAt: Millis | null;
   snapshot: Snapshot | null;
   /** Sequence number of the last snapshot-end, for `isSynchronised`. */
   snapshotEnd: number;
   /** Unacknowledged messages, oldest first: last sequence and bytes of each. */
   readonly flight: Flight;
   readonly changed: ChangedKeys;
+  readonly ended: EndedKeys;
   readonly counters: SenderCounters;
   readonly limits: SenderLimits;
 }
@@ -69,12 +77,20 @@ export interface SenderCounters {
   restartsKeysFull: number;
   restartsDumpFailed: number;
   subscribeRefused: number;
+  mergesBegun: number;
+  mergesDone: number;
+  /** Records of merges, and those of them that do not come back because they ended here. */
+  mergeTaken: number;
+  mergeEnded: number;
+  mergeIgnored: number;
 }
 
 export type SenderInput =
-  | { readonly kind: "active"; readonly term: number }
+  /** `relieved`: until now this node was a synchronised standby. */
+  | { readonly kind: "active"; readonly term: number; readonly relieved: boolean }
   | { readonly kind: "inactive" }
-  | { readonly kind: "subscribe"; readonly subscription: Subscription }
+  /** `own`: the subscriber was active since its last snapshot. */
+  | { readonly kind: "subscribe"; readonly subscription: Subscription; readonly own: boolean }
   | { readonly kind: "unsubscribe" }
   /** Records of the kernel's events, in their order. The bytes are the sender's until `step` returns. */
   | { readonly kind: "events"; readonly bytes: Uint8Array; readonly count: number }
@@ -90,9 +106,18 @@ export type SenderInput =
       readonly more: boolean;
     }
   | { readonly kind: "dump-failed" }
+  /** Records of the merge, after the events of this moment were drained. Changed in place. */
+  | {
+      readonly kind: "merge-sessions";
+      readonly first: Position;
+      readonly count: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: "merge-end"; readonly subscription: Subscription; readonly count: number }
   | { readonly kind: "acknowledge"; readonly position: Position };
 
 export type SenderEffect =
+  | TakingEffect
   | { readonly kind: "snapshot-begin"; readonly position: Position; readonly generation: number }
   /** Views of the input's bytes: to be copied into a message before the next step. */
   | {
@@ -113,16 +138,23 @@ export type SenderEffect =
   /** The peer broke the protocol: end the connection with this reason. */
   | { readonly kind: "fail"; readonly reason: string };
 
-export function createSender(limits: Partial<SenderLimits> = {}, changed = new ChangedKeys()): SenderState {
+export function createSender(
+  limits: Partial<SenderLimits> = {},
+  changed = new ChangedKeys(),
+  ended = new EndedKeys(changed.seed),
+): SenderState {
   return {
     term: null,
     sequence: 0,
     acknowledged: 0,
     subscription: null,
+    taking: null,
+    relievedAt: null,
     snapshot: null,
     snapshotEnd: 0,
     flight: new Flight(),
     changed,
+    ended,
     counters: {
       sent: 0,
       sentBytes: 0,
@@ -135,6 +167,11 @@ export function createSender(limits: Partial<SenderLimits> = {}, changed = new C
       restartsKeysFull: 0,
       restartsDumpFailed: 0,
       subscribeRefused: 0,
+      mergesBegun: 0,
+      mergesDone: 0,
+      mergeTaken: 0,
+      mergeEnded: 0,
+      mergeIgnored: 0,
     },
     limits: {
       logBytesMax: limits.logBytesMax ?? LOG_BYTES_MAX,
@@ -151,7 +188,8 @@ export function produced(state: SenderState): Position | null {
 
 /** The whole of the table has reached the standby's kernel, and every change but those in flight. */
 export function isSynchronised(state: SenderState): boolean {
-  return state.subscription !== null && state.snapshot === null && state.acknowledged >= state.snapshotEnd;
+  if (state.subscription === null || state.taking !== null) return false;
+  return state.snapshot === null && state.acknowledged >= state.snapshotEnd;
 }
 
 /** The driver should read one chunk of the dump (opening it where none is open) before it drains the events. */
@@ -174,18 +212,14 @@ export function deadline(state: SenderState): Millis | null {
 export function step(state: SenderState, now: Millis, input: SenderInput, effects: SenderEffect[]): void {
   switch (input.kind) {
     case "active":
-      if (state.term === input.term) return;
-      forget(state);
-      state.term = input.term;
-      state.sequence = 0;
-      state.acknowledged = 0;
+      onActive(state, now, input.term, input.relieved);
       return;
     case "inactive":
       forget(state);
       state.term = null;
       return;
     case "subscribe":
-      onSubscribe(state, now, input.subscription, effects);
+      onSubscribe(state, now, input.subscription, input.own, effects);
       return;
     case "unsubscribe":
       forget(state);
@@ -195,7 +229,7 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
       return;
     case "overrun":
       state.counters.overruns += 1;
-      if (state.subscription === null || state.snapshot?.suppressed) return;
+      if (isMute(state)) return;
       state.counters.restartsOverrun += 1;
       beginSnapshot(state, paced(state, now), false, effects);
       return;
@@ -208,6 +242,12 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
       state.counters.restartsDumpFailed += 1;
       beginSnapshot(state, paced(state, now), false, effects);
       return;
+    case "merge-sessions":
+      onMergeSessions(state, input.first, input.count, input.bytes, effects);
+      return;
+    case "merge-end":
+      onMergeEnd(state, now, input.subscription, input.count, effects);
+      return;
     case "acknowledge":
       onAcknowledge(state, now, input.position, effects);
       return;
@@ -218,8 +258,27 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
 
 const paced = (state: SenderState, now: Millis): Millis => millis(now + state.limits.restartPaceMs);
 
+/** What happens is not said: nobody listens, gives first, or has to catch up first. */
+const isMute = (state: SenderState): boolean =>
+  state.subscription === null || state.taking !== null || state.snapshot?.suppressed === true;
+
+function onActive(state: SenderState, now: Millis, term: number, relieved: boolean): void {
+  if (state.term === term) return;
+  forget(state);
+  // A winner that raises its term goes on being active: what ended under the old one has ended.
+  if (state.term === null) {
+    state.relievedAt = relieved ? now : null;
+    state.ended.clear();
+  }
+  state.term = term;
+  state.sequence = 0;
+  state.acknowledged = 0;
+}
+
 function forget(state: SenderState): void {
   state.subscription = null;
+  state.taking = null;
+  state.ended.holdOn();
   state.snapshot = null;
   state.flight.clear();
   state.changed.clear();
@@ -229,6 +288,7 @@ function onSubscribe(
   state: SenderState,
   now: Millis,
   subscription: Subscription,
+  own: boolean,
   effects: SenderEffect[],
 ): void {
   if (state.term === null || subscription.term !== state.term) {
@@ -238,10 +298,58 @@ function onSubscribe(
     effects.push({ kind: "tell-role" });
     return;
   }
-  state.subscription = subscription;
   // What was sent to an earlier subscription is ignored by the standby, and never acknowledged.
-  state.flight.clear();
+  forget(state);
+  state.subscription = subscription;
   state.acknowledged = 0;
+  const relieved = state.relievedAt !== null && now - state.relievedAt <= RELIEVED_MS_MAX;
+  if (!own || relieved) {
+    beginSnapshot(state, now, false, effects);
+    return;
+  }
+  state.taking = { subscription, sequence: 0 };
+  state.counters.mergesBegun += 1;
+  effects.push({ kind: "merge-request", subscription });
+}
+
+function onMergeSessions(
+  state: SenderState,
+  first: Position,
+  count: number,
+  bytes: Uint8Array,
+  effects: SenderEffect[],
+): void {
+  // This node is active no more, or the connection was another one.
+  if (state.taking === null) {
+    state.counters.mergeIgnored += 1;
+    return;
+  }
+  const ended = take(state.taking, state.ended, first, count, bytes, effects);
+  if (ended === null) {
+    effects.push({ kind: "fail", reason: "merge-gap" });
+    return;
+  }
+  state.counters.mergeTaken += count;
+  state.counters.mergeEnded += ended;
+}
+
+function onMergeEnd(
+  state: SenderState,
+  now: Millis,
+  subscription: Subscription,
+  count: number,
+  effects: SenderEffect[],
+): void {
+  if (state.taking === null) {
+    state.counters.mergeIgnored += 1;
+    return;
+  }
+  if (!sameSubscription(subscription, state.taking.subscription) || count !== state.taking.sequence) {
+    effects.push({ kind: "fail", reason: "merge-end-of-another-merge" });
+    return;
+  }
+  state.taking = null;
+  state.counters.mergesDone += 1;
   beginSnapshot(state, now, false, effects);
 }
 
@@ -254,6 +362,7 @@ function beginSnapshot(
 ): void {
   assert(state.subscription !== null && state.term !== null, "a snapshot is for a subscriber of an active");
   state.changed.clear();
+  state.ended.holdOn();
   state.snapshot = { notBefore, suppressed, records: 0 };
   state.counters.snapshots += 1;
   effects.push({
@@ -271,7 +380,8 @@ function onEvents(
   effects: SenderEffect[],
 ): void {
   if (state.term === null || count === 0) return;
-  if (state.subscription === null || state.snapshot?.suppressed) {
+  state.ended.note(bytes);
+  if (isMute(state)) {
     state.sequence += count;
     state.counters.unsent += count;
     return;
@@ -317,6 +427,7 @@ function onChunk(
   });
   state.snapshot = null;
   state.changed.clear();
+  state.ended.levelAt(state.snapshotEnd);
 }
 
 function send(
@@ -344,42 +455,9 @@ function onAcknowledge(state: SenderState, now: Millis, position: Position, effe
   if (position.sequence <= state.acknowledged) return;
   state.acknowledged = position.sequence;
   state.flight.acknowledge(position.sequence);
+  state.ended.acknowledged(position.sequence, state.sequence);
   if (state.snapshot?.suppressed && state.flight.bytes * 4 <= state.limits.logBytesMax) {
     beginSnapshot(state, now, false, effects);
-  }
-}
-
-/** Sent and not acknowledged: how many bytes, by message. At most one entry a record, so bounded by LOG_BYTES_MAX. */
-class Flight {
-  #sequences: number[] = [];
-  #sizes: number[] = [];
-  #head = 0;
-  bytes = 0;
-
-  clear(): void {
-    this.#sequences = [];
-    this.#sizes = [];
-    this.#head = 0;
-    this.bytes = 0;
-  }
-
-  push(sequence: number, size: number): void {
-    this.#sequences.push(sequence);
-    this.#sizes.push(size);
-    this.bytes += size;
-  }
-
-  /** Every message that ends at or before `sequence` is in the standby's kernel. */
-  acknowledge(sequence: number): void {
-    while (this.#head < this.#sequences.length && this.#sequences[this.#head]! <= sequence) {
-      this.bytes -= this.#sizes[this.#head]!;
-      this.#head += 1;
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#sequences.length) {
-      this.#sequences = this.#sequences.slice(this.#head);
-      this.#sizes = this.#sizes.slice(this.#head);
-      this.#head = 0;
-    }
   }
 }
 
@@ -388,6 +466,7 @@ export function describe(state: SenderState): string {
   if (state.term === null) return "sender: not active";
   const at = `term ${state.term} produced ${state.sequence} acknowledged ${state.acknowledged}`;
   if (state.subscription === null) return `sender: ${at}, nobody subscribed`;
+  if (state.taking !== null) return `sender: ${at}, merging, ${state.taking.sequence} taken`;
   if (state.snapshot === null) return `sender: ${at}, streaming, ${state.flight.bytes} bytes in flight`;
   const phase = state.snapshot.suppressed
     ? "waiting for the standby"
