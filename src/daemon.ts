@@ -228,7 +228,7 @@ class Daemon {
     const configurationDigest = this.#config.digest;
     const heart = this.#heart.state;
     if (this.#dressed)
-      this.#alarms.look({ heart, replication: replicator.state(), refused, configurationDigest });
+      this.#alarms.look({ heart, replication: replicator.state(), refused, config: this.#config });
     this.#heart.report({
       kind: "daemon",
       ready: ready && this.#dressed,

@@ -150,6 +150,32 @@ export const ALARMS = {
     advice: "Connect the two ports directly, or give them a VLAN of their own.",
     quietMs: 300_000,
   },
+  "wrong-key": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the nodes do not accept each other's keys",
+    text: "A key of the nodes is not the one that a pair's file lists: they do not hear each other, and nothing is replicated.",
+    advice:
+      "`understudy keygen --show` on each node prints its key; the pair's file must list it under that node's name, on both nodes. Then restart.",
+    afterMs: 2_000,
+  },
+  "path-silent": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "a path between the nodes is silent",
+    text: "The other node is heard, but not on every path: with the last one, the nodes lose each other.",
+    advice: "Look at that path's cable and switch ports, and at packet filters for UDP 1148, on both nodes.",
+    afterMs: 2_000,
+  },
+  "link-no-carrier": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "a port has no carrier",
+    text: "The port of a link, or of the LAN, has no carrier. A link keeps its share of new sessions all the same.",
+    advice:
+      "Look at its cable and switch port; until a link works again, `weight: 0` in the pair's file keeps new sessions off it.",
+    afterMs: 2_000,
+  },
   "replication-down": {
     severity: "warning",
     raisedBy: "daemon",

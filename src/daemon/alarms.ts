@@ -1,7 +1,9 @@
 // The daemon's alarms: what it sees of heart, of replication, of the kernel's dress and of port 1148, held against the
 // conditions of core/alarms.ts, and put together with heart's own for whoever asks. It decides nothing else.
 
+import { peerOf } from "../base/units.ts";
 import { AlarmBoard, type AlarmCount, type DaemonAlarmCode, type Instant, inOrder } from "../core/alarms.ts";
+import type { Config } from "../core/config.ts";
 import type { AlarmState, AlarmsView, HeartState, ReplicationState } from "../wire/control.ts";
 
 /** What is looked at anew each time. */
@@ -11,15 +13,18 @@ export interface AlarmFacts {
   readonly replication: ReplicationState;
   /** Sessions of the other node that this one's kernel does not take. */
   readonly refused: number;
-  /** Of our configuration, hex. */
-  readonly configurationDigest: string;
+  readonly config: Pick<Config, "node" | "digest" | "peerKeys" | "ownKeys" | "links">;
 }
+
+/** A path or a port is told only when somebody could have been heard on it. */
+const PATH_SILENT_MS = 500;
 
 type Conditions = Partial<Readonly<Record<DaemonAlarmCode, string | null>>>;
 
 /** Each condition's detail, or null where it does not hold. Those that are noticed elsewhere are not in it. */
 export function conditionsOf(facts: AlarmFacts): Conditions {
-  const { heart, replication, refused, configurationDigest } = facts;
+  const { heart, replication, refused, config } = facts;
+  const configurationDigest = config.digest;
   const peer = heart?.peer.heard === true ? heart.peer : null;
   const takesPart = heart?.role === "active" || heart?.role === "standby";
   const theirs = peer?.configurationDigest ?? null;
@@ -27,6 +32,8 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
   const incomplete = peer !== null && takesPart && replication.connected && !replication.synchronised;
   return {
     "heart-gone": heart === null ? "" : null,
+    "path-silent": peer === null ? null : silentPaths(heart?.paths ?? []),
+    "link-no-carrier": deadPorts(heart?.segments ?? [], config),
     "replication-down": peer !== null && !replication.connected ? "" : null,
     "replication-incomplete": incomplete ? `${replication.direction} over ${replication.path ?? "?"}` : null,
     "sessions-refused": refused > 0 ? `${refused} sessions` : null,
@@ -36,12 +43,61 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
   };
 }
 
+const listed = (words: readonly string[]): string | null => (words.length === 0 ? null : words.join(", "));
+
+function silentPaths(paths: HeartState["paths"]): string | null {
+  const silent = paths.filter(({ heardMsAgo }) => heardMsAgo === null || heardMsAgo > PATH_SILENT_MS);
+  return listed(silent.map(({ name, heardMsAgo }) => `${name}${heardMsAgo === null ? ", never heard" : ""}`));
+}
+
+/** Of links that are in use, and of the LAN. */
+function deadPorts(segments: HeartState["segments"], config: AlarmFacts["config"]): string | null {
+  const unused = new Set(config.links.filter(({ enabled }) => !enabled).map(({ name }) => name));
+  return listed(
+    segments.filter(({ carrier, name }) => !carrier && !unused.has(name)).map(({ name }) => name),
+  );
+}
+
+/**
+ * What is known of keys that do not fit: `unopened` says that datagrams from the peer's address go on arriving which
+ * no key opens. Null where nothing speaks for a wrong key.
+ */
+export function wrongKey(facts: AlarmFacts, unopened: boolean): string | null {
+  const { heart, replication, config } = facts;
+  if (replication.connected) return null;
+  const other = peerOf(config.node);
+  const { refusedKey } = replication;
+  const theirs = config.peerKeys.join(" or ");
+  if (refusedKey?.by === "us")
+    return `${other} shows ${refusedKey.key ?? "no key"}; the pair's file of this node lists ${theirs} for ${other}`;
+  if (refusedKey?.by === "peer")
+    return `${other} refuses the key of this node, ${config.ownKeys.join(" or ")}: its pair's file lists another one for ${config.node}`;
+  if (heart === null || heart.peer.heard || !unopened) return null;
+  return `what arrives from ${other} was not sealed with ${theirs}, which the pair's file of this node lists for ${other}, or not for this node's key`;
+}
+
+const UNOPENED_MS = 3000;
+
+/** Notices whether the heartbeats that no key opens grow in number. */
+class UnopenedWatch {
+  #count: number | null = null;
+  #grewAtMs = Number.NEGATIVE_INFINITY;
+
+  look(heart: HeartState | null, nowMs: number): boolean {
+    const count = (heart?.paths ?? []).reduce((sum, { refused }) => sum + (refused.unauthenticated ?? 0), 0);
+    if (this.#count !== null && count > this.#count) this.#grewAtMs = nowMs;
+    this.#count = count;
+    return nowMs - this.#grewAtMs < UNOPENED_MS;
+  }
+}
+
 const instant = (): Instant => ({ monotonicMs: performance.now(), wallMs: Date.now() });
 
 /** One a daemon. */
 export class DaemonAlarms {
   readonly #board = new AlarmBoard();
   readonly #log: (line: string) => void;
+  readonly #unopened = new UnopenedWatch();
 
   constructor(log: (line: string) => void) {
     this.#log = log;
@@ -56,6 +112,7 @@ export class DaemonAlarms {
   look(facts: AlarmFacts): void {
     for (const [code, detail] of Object.entries(conditionsOf(facts)))
       this.observe(code as DaemonAlarmCode, detail);
+    this.observe("wrong-key", wrongKey(facts, this.#unopened.look(facts.heart, performance.now())));
   }
 
   get count(): AlarmCount {

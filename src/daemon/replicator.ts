@@ -203,6 +203,7 @@ class RunningReplicator implements Replicator {
     return {
       connected: link.connected,
       path: link.path,
+      refusedKey: link.refusedKey,
       direction: active && acknowledged !== null ? "sending" : following ? "receiving" : "none",
       synchronised: active ? isSent(sending) : isReceived(receiving),
       produced: produced(sending),

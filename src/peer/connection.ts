@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { TLSSocket, connect as tlsConnect } from "node:tls";
 import { HANDSHAKE_MS_MAX, LOG_BYTES_MAX, LOG_PING_MS, LOG_SILENCE_MS } from "../base/limits.ts";
 import type { NodeId, Role } from "../base/units.ts";
+import type { RefusedKey } from "../wire/control.ts";
 import {
   encodeFrame,
   FrameReader,
@@ -63,6 +64,8 @@ export const DEFAULT_TIMERS: ConnectionTimers = {
 export interface Ending {
   readonly code: string;
   readonly text: string;
+  /** Where a key was refused, ours or the peer's. */
+  readonly refusedKey?: RefusedKey;
 }
 
 export interface ConnectionEvents {
@@ -225,7 +228,8 @@ export class Connection {
     if (key === null || !this.#options.introduction.peerKeys.includes(key)) {
       const shown = key ?? "none (no certificate)";
       this.#write({ kind: "refuse", code: "wrong-key", text: "the configuration lists another key" });
-      this.#end("wrong-key", `key ${shown} is not one that the configuration lists for the peer`, true);
+      const text = `key ${shown} is not one that the configuration lists for the peer`;
+      this.#end("wrong-key", text, true, { by: "us", key });
       return;
     }
     this.#write(this.#hello());
@@ -273,7 +277,10 @@ export class Connection {
   #onFrame(message: PeerMessage): void {
     if (message.kind === "refuse") {
       this.#refuser = message.code;
-      this.#end(`refused-by-peer-${message.code}`, `the peer refuses: ${message.code}: ${message.text}`);
+      const text = `the peer refuses: ${message.code}: ${message.text}`;
+      const key: RefusedKey | undefined =
+        message.code === "wrong-key" ? { by: "peer", key: null } : undefined;
+      this.#end(`refused-by-peer-${message.code}`, text, false, key);
       return;
     }
     if (this.#phase === "hello") {
@@ -335,7 +342,7 @@ export class Connection {
 
   #onSocketClose = (): void => this.#end("closed", "the connection was closed");
 
-  #end(code: string, text: string, linger = false): void {
+  #end(code: string, text: string, linger = false, refusedKey?: RefusedKey): void {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
     clearTimeout(this.#deadline);
@@ -353,7 +360,8 @@ export class Connection {
       tls?.destroy();
       raw.destroy();
     }
-    this.#options.events.onEnd({ code, text: `${this.#options.peerName}: ${text}` }, this);
+    const ending = { code, text: `${this.#options.peerName}: ${text}` };
+    this.#options.events.onEnd(refusedKey === undefined ? ending : { ...ending, refusedKey }, this);
   }
 
   /** The peer's code, where it was the peer that refused. */

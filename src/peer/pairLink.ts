@@ -16,6 +16,7 @@ import {
   PREFERRED_PATH_RETRY_MS_MIN,
 } from "../base/limits.ts";
 import type { PathConfig } from "../core/config.ts";
+import type { RefusedKey } from "../wire/control.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import {
   Connection,
@@ -55,10 +56,14 @@ export interface PairLinkOptions {
 export interface PairLinkState {
   readonly connected: boolean;
   readonly path: string | null;
+  /** How a connection of the last half minute ended over a key; null where one holds, or none did. */
+  readonly refusedKey: RefusedKey | null;
   /** Refusals and endings by code, and what the dialler did. */
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** A key that was refused is tried again much more often; older, it says nothing of now. */
+const REFUSED_KEY_MS = 30_000;
 /** One line in ten seconds and reason: a flood of strangers must not become a flood of lines. */
 const LOG_EVERY_MS = 10_000;
 
@@ -72,6 +77,7 @@ export class PairLink {
   /** Half-open connections, and the source of each. */
   readonly #halfOpen = new Map<Connection, string>();
   #current: { connection: Connection; path: number; since: number } | null = null;
+  #refusedKey: { readonly key: RefusedKey; readonly atMs: number } | null = null;
   #dialling = false;
   #nextPath = 0;
   #retryMs: number;
@@ -97,8 +103,14 @@ export class PairLink {
     return {
       connected: current !== null,
       path: current === null ? null : this.#options.paths[current.path]!.name,
+      refusedKey: this.#recentlyRefusedKey(),
       counters: { ...this.#counters },
     };
+  }
+
+  #recentlyRefusedKey(): RefusedKey | null {
+    if (this.#refusedKey === null || performance.now() - this.#refusedKey.atMs > REFUSED_KEY_MS) return null;
+    return this.#refusedKey.key;
   }
 
   /** To the peer where it is there, to nobody where it is not. */
@@ -186,6 +198,7 @@ export class PairLink {
         onEnd: (ending: Ending, connection: Connection) => {
           this.#halfOpen.delete(connection);
           this.#note(ending.code, ending.text);
+          this.#noteKey(ending.refusedKey);
           this.#onEnd(connection, ending, path);
           settled();
         },
@@ -196,6 +209,7 @@ export class PairLink {
   #onReady(connection: Connection, hello: Hello, path: number): void {
     const former = this.#current;
     this.#current = { connection, path, since: performance.now() };
+    this.#refusedKey = null;
     if (former !== null) {
       const name = this.#options.paths[path]!.name;
       former.connection.refuse("replaced", `the connection over ${name} takes its place`);
@@ -278,6 +292,12 @@ export class PairLink {
       const connection = Connection.dialled(socket, this.#connectionOptions(path, config.remote, settled));
       this.#halfOpen.set(connection, config.remote);
     });
+  }
+
+  /** The peer's last word ends a handshake that showed us its key: what we saw ourselves says more, and stays. */
+  #noteKey(key: RefusedKey | undefined): void {
+    if (key === undefined || (key.by === "peer" && this.#recentlyRefusedKey()?.by === "us")) return;
+    this.#refusedKey = { key, atMs: performance.now() };
   }
 
   #count(code: string): void {

@@ -47,6 +47,18 @@ function peerReasons(view: PairView, heart: HeartState): string[] {
   return reasons;
 }
 
+/** What is known of why the other node is not heard. */
+function silenceReasons(view: PairView): string[] {
+  const alarm = (code: string) => view.alarms.find((each) => each.code === code);
+  const key = alarm("wrong-key");
+  return [
+    ...(key === undefined ? [] : [`wrong key: ${key.detail}`]),
+    ...(alarm("heartbeats-lost-gate-answers") === undefined
+      ? []
+      : [`${peerOf(view.node)} answers for the shared addresses: it serves`]),
+  ];
+}
+
 function verdictOfActive(view: PairView, heart: HeartState): Verdict {
   const { peer } = heart;
   const [self, other] = [view.node, peerOf(view.node)];
@@ -60,7 +72,7 @@ function verdictOfActive(view: PairView, heart: HeartState): Verdict {
     return {
       level: "bad",
       text: `${self} is active and ALONE: nobody takes over if it fails.`,
-      reasons: [`${other} is not heard on any path`],
+      reasons: [`${other} is not heard on any path`, ...silenceReasons(view)],
     };
   if (peer.role === "active")
     return { level: "bad", text: "BOTH nodes say that they are active.", reasons: [] };
@@ -80,7 +92,10 @@ function verdictOfStandby(view: PairView, heart: HeartState): Verdict {
     return {
       level: "bad",
       text: `${other} is not heard, and ${self} has not taken over.`,
-      reasons: [`the lease of ${other} has not run out, its gate still answers, or ${self} has no witness`],
+      reasons: [
+        ...silenceReasons(view),
+        `the lease of ${other} has not run out, its gate still answers, or ${self} has no witness`,
+      ],
     };
   if (peer.role !== "active")
     return {
@@ -114,7 +129,18 @@ export function verdictOf(view: PairView): Verdict {
       text: `${peerOf(node)} is active, ${node} is idle: nobody takes over if ${peerOf(node)} fails.`,
       reasons: view.reasons,
     };
-  return { level: "bad", text: `NOBODY is active: ${node} is idle.`, reasons: view.reasons };
+  const other = peerOf(node);
+  if (!heart.peer.heard)
+    return {
+      level: "bad",
+      text: `${node} is idle, ${other} is not heard.`,
+      reasons: [...silenceReasons(view), ...view.reasons],
+    };
+  return {
+    level: "bad",
+    text: `NOBODY is active: ${node} is idle, ${other} is ${heart.peer.role ?? "unknown"}.`,
+    reasons: view.reasons,
+  };
 }
 
 const labels = { good: "OK", warn: "NOT PROTECTED", bad: "ALARM" } as const;

@@ -166,8 +166,18 @@ export interface SessionView {
   readonly timeoutSeconds: number;
 }
 
+/** A connection that ended over a key, within the last half minute. */
+export interface RefusedKey {
+  /** `us`: the peer showed a key that our pair file does not list. `peer`: it did not accept ours. */
+  readonly by: "us" | "peer";
+  /** What was shown to us, `ed25519:...`; null where it was no such key, or where the peer refused. */
+  readonly key: string | null;
+}
+
 export interface ReplicationState {
   readonly connected: boolean;
+  /** Null where the last attempts did not end over a key. */
+  readonly refusedKey: RefusedKey | null;
   readonly path: string | null;
   readonly direction: "sending" | "receiving" | "none";
   /** Synchronised: the snapshot is complete and changes flow. */

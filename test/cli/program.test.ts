@@ -157,6 +157,7 @@ test("show is show pair, and its JSON carries the verdict", async () => {
       guard: null,
       replication: {
         connected: false,
+        refusedKey: null,
         path: null,
         direction: "none",
         synchronised: false,

@@ -100,6 +100,12 @@ for (const [fault, facts, code, level] of [
   ["a daemon that does not listen", { ...healthy, listeners: [udp] }, "PORT_SILENT", "wrong"],
   ["a heart that does not listen", { ...healthy, listeners: [tcp] }, "PORT_SILENT", "wrong"],
   ["a silent peer", seen({ heart: { ...heart, peer: { heard: false } } }), "PEER_SILENT", "wrong"],
+  [
+    "a wrong key",
+    seen({ alarms: [alarm("wrong-key", "warning")], replication: { connected: false } }),
+    "PEER_KEY",
+    "wrong",
+  ],
   ["no replication", seen({ replication: { connected: false } }), "REPLICATION_DOWN", "wrong"],
   ["not ready", seen({ ready: false, reasons: ["no snapshot"] }), "NOT_READY", "wrong"],
   ["a critical alarm", seen({ alarms: [alarm("GATE_MISSING", "critical")] }), "GATE_MISSING", "wrong"],

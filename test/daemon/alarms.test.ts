@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { term } from "../../src/base/units.ts";
 import { alarmOf } from "../../src/core/alarms.ts";
-import { type AlarmFacts, conditionsOf, DaemonAlarms } from "../../src/daemon/alarms.ts";
+import type { Config } from "../../src/core/config.ts";
+import { type AlarmFacts, conditionsOf, DaemonAlarms, wrongKey } from "../../src/daemon/alarms.ts";
 import type { HeartState, PeerState, ReplicationState } from "../../src/wire/control.ts";
 
 const DIGEST = "1f0c2a9b".repeat(8);
@@ -20,7 +21,13 @@ const peer: PeerState = {
   critical: false,
 };
 const heartWith = (changes: Partial<PeerState>): HeartState =>
-  ({ role: "standby", peer: { ...peer, ...changes }, alarms: [] }) as unknown as HeartState;
+  ({
+    role: "standby",
+    peer: { ...peer, ...changes },
+    alarms: [],
+    paths: [],
+    segments: [],
+  }) as unknown as HeartState;
 const replication = {
   connected: true,
   synchronised: true,
@@ -31,8 +38,25 @@ const fine: AlarmFacts = {
   heart: heartWith({}),
   replication,
   refused: 0,
-  configurationDigest: DIGEST,
+  config: {
+    node: "b",
+    digest: DIGEST,
+    peerKeys: ["ed25519:A"],
+    ownKeys: ["ed25519:B"],
+    links: [
+      { name: "fibre", enabled: true },
+      { name: "spare", enabled: false },
+    ] as unknown as Config["links"],
+  },
 };
+const path = (name: string, heardMsAgo: number | null) => ({
+  name,
+  heardMsAgo,
+  sent: 0,
+  received: 0,
+  refused: {},
+});
+const segment = (name: string, carrier: boolean) => ({ name, carrier, witnessMsAgo: 1, gated: true });
 
 const holding = (facts: AlarmFacts): [string, string][] =>
   Object.entries(conditionsOf(facts)).filter((entry): entry is [string, string] => entry[1] !== null);
@@ -51,6 +75,21 @@ for (const [what, changes, expected] of [
   ],
   ["sessions refused", { refused: 3 }, ["sessions-refused", "3 sessions"]],
   [
+    "one of two paths is silent",
+    { heart: { ...heartWith({}), paths: [path("sync", 700), path("lan", 3)] } },
+    ["path-silent", "sync"],
+  ],
+  [
+    "a link's cable is out, and one that is not in use",
+    {
+      heart: {
+        ...heartWith({}),
+        segments: [segment("lan", true), segment("fibre", false), segment("spare", false)],
+      },
+    },
+    ["link-no-carrier", "fibre"],
+  ],
+  [
     "another configuration",
     { heart: heartWith({ configurationDigest: "0".repeat(16) }) },
     ["configuration-differs", "1f0c2a9b here, 00000000 there"],
@@ -63,6 +102,20 @@ for (const [what, changes, expected] of [
 test("of a silent peer there is one alarm, heart's: not one for everything that it does not do", () => {
   const heart = heartWith({ heard: false, configurationDigest: "0".repeat(16) });
   assert.deepEqual(holding({ ...fine, heart, replication: { ...replication, connected: false } }), []);
+});
+
+test("a wrong key: what each node knows of it", () => {
+  const silent = heartWith({ heard: false });
+  const cut = { ...replication, connected: false, refusedKey: null };
+  const facts: AlarmFacts = { ...fine, heart: silent, replication: cut };
+  assert.equal(wrongKey(facts, false), null, "merely silent");
+  assert.match(wrongKey(facts, true) ?? "", /^what arrives from a was not sealed with ed25519:A/);
+  assert.equal(wrongKey({ ...facts, heart: heartWith({}) }, true), null, "somebody else's datagrams");
+  const shown: AlarmFacts = { ...facts, replication: { ...cut, refusedKey: { by: "us", key: "ed25519:X" } } };
+  assert.match(wrongKey(shown, false) ?? "", /^a shows ed25519:X; .* lists ed25519:A for a$/);
+  const refused: AlarmFacts = { ...facts, replication: { ...cut, refusedKey: { by: "peer", key: null } } };
+  assert.match(wrongKey(refused, false) ?? "", /^a refuses the key of this node, ed25519:B/);
+  assert.equal(wrongKey({ ...shown, replication: { ...replication, refusedKey: null } }, true), null);
 });
 
 test("both processes' alarms, the most severe first, and the other node's number", () => {

@@ -168,4 +168,6 @@ test("a wrong key is counted by both, and never up", async (t) => {
   assert.deepEqual([ja.entries, jb.entries], [[], []]);
   assert.ok(a.state().counters["wrong-key"]! >= 1);
   assert.ok(b.state().counters["refused-by-peer-wrong-key"]! >= 1);
+  assert.deepEqual(a.state().refusedKey, { by: "us", key: mallory.publicKey });
+  assert.deepEqual(b.state().refusedKey, { by: "peer", key: null });
 });

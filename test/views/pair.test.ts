@@ -48,6 +48,7 @@ const heart: HeartState = {
 };
 const replication: ReplicationState = {
   connected: true,
+  refusedKey: null,
   path: "sync",
   direction: "sending",
   synchronised: true,
@@ -154,8 +155,35 @@ for (const [situation, shown, level, text, reasons] of [
     "idle and alone",
     withHeart({ role: "idle", peer: { ...peer, heard: false } }),
     "bad",
-    "NOBODY is active: a is idle.",
+    "a is idle, b is not heard.",
     [],
+  ],
+  [
+    "idle beside a standby",
+    withHeart({ role: "idle", peer }),
+    "bad",
+    "NOBODY is active: a is idle, b is standby.",
+    [],
+  ],
+  [
+    "idle, and the other one's key is wrong",
+    withHeart(
+      { role: "idle", peer: { ...peer, heard: false } },
+      { alarms: [{ ...alarmOf("wrong-key", "b shows ed25519:X"), since: "2026-11-20T15:26:00Z" }] },
+    ),
+    "bad",
+    "a is idle, b is not heard.",
+    ["wrong key: b shows ed25519:X"],
+  ],
+  [
+    "idle beside a node that serves unheard",
+    withHeart(
+      { role: "idle", peer: { ...peer, heard: false } },
+      { alarms: [{ ...alarmOf("heartbeats-lost-gate-answers"), since: "2026-11-20T15:26:00Z" }] },
+    ),
+    "bad",
+    "a is idle, b is not heard.",
+    ["b answers for the shared addresses: it serves"],
   ],
   [
     "no heart",

@@ -186,6 +186,20 @@ function judgePeer(facts: DoctorFacts): Finding[] {
     consequence: "there is no redundancy",
     advice: `Look at the cables of the paths, and at ${other}: understudy doctor.`,
   };
+  const wrongKey = view?.alarms.some(({ code }) => code === "wrong-key") === true;
+  if (wrongKey)
+    return [
+      finding(
+        "wrong",
+        "peer",
+        "PEER_KEY",
+        `${other} is there, but the two nodes do not accept each other's keys`,
+        {
+          consequence: silent.consequence!,
+          advice: "The alarm wrong-key below says which key is in question.",
+        },
+      ),
+    ];
   if (view?.heart) {
     const findings = [
       view.heart.peer.heard
