@@ -237,6 +237,75 @@ test("§6: an offer that nobody takes is withdrawn, and the gate opens again on 
   assert.ok(done.some((effect) => effect.kind === "answer-command" && !effect.ok));
 });
 
+/** Drains by command, hears no answer for 100 ms, has withdrawn the offer, and holds the standby's word of that. */
+function withdrawn(): { readonly bench: Bench; readonly word: ElectionInput } {
+  const bench = active();
+  bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
+  const { sequence } = bench.state;
+  bench.run(101, () => ({ ...STANDBY, echo: sequence }));
+  assert.equal(viewOf(bench.state).gate, "drain");
+  return { bench, word: bench.heartbeat(STANDBY) };
+}
+
+test("§6: a reopening that comes too late lapses, and neither handover nor leaving is stuck behind it", () => {
+  const { bench, word } = withdrawn();
+  bench.opens = false;
+  const done = bench.turn(word);
+  assert.equal(opens(done), 1);
+  assert.ok(kinds(done).indexOf("shut") > kinds(done).indexOf("open"));
+  const said = heartbeats(done).at(-1)!;
+  assert.deepEqual([said.gate, said.candidate], ["shut", true]);
+  bench.opens = true;
+  bench.now += 1;
+  assert.equal(opens(bench.hear(STANDBY)), 1, "goes on with the standby's leave");
+  const again = bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 8 });
+  assert.ok(kinds(again).includes("drain"));
+});
+
+test("§6: draining without a handover is left at once", () => {
+  const { bench } = withdrawn();
+  bench.state.handover = null;
+  const done = bench.turn();
+  assert.ok(kinds(done).includes("shut"));
+  assert.equal(viewOf(bench.state).gate, "shut");
+});
+
+test("an opening under way is taken back where the gate shuts in the same turn", () => {
+  const ends: readonly ((bench: Bench) => readonly ElectionInput[])[] = [
+    () => [{ kind: "gate-missing" }],
+    (bench) => {
+      bench.state.leaseUntil = bench.now;
+      return [];
+    },
+    (bench) => {
+      // Nobody has been heard for a second, and nobody answers: isolated.
+      for (const segment of bench.state.segments) segment.witnessAt = bench.now - 2000;
+      bench.state.phaseSince = bench.now - 2000;
+      return [];
+    },
+  ];
+  for (const end of ends) {
+    const { bench, word } = withdrawn();
+    const effects: ElectionEffect[] = [];
+    step(bench.state, bench.time, word, effects);
+    assert.equal(opens(effects), 1);
+    for (const input of [...end(bench), { kind: "turn" } as const])
+      step(bench.state, bench.time, input, effects);
+    assert.equal(opens(effects), 0);
+    assert.ok(kinds(effects).includes("shut"));
+    assert.equal(viewOf(bench.state).gate, "shut");
+  }
+});
+
+test("§4: whoever asked for a handover is told when isolation ends it", () => {
+  const bench = active();
+  bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
+  for (const segment of bench.state.segments) segment.witnessAt = bench.now - 2000;
+  bench.state.phaseSince = bench.now - 2000;
+  const answer = bench.turn().find((effect) => effect.kind === "answer-command");
+  assert.ok(answer?.kind === "answer-command" && !answer.ok && answer.request === 7);
+});
+
 test("§6: the standby takes a fresh offer at once, a stale one never", () => {
   const fresh = standby();
   const offer = { gate: GateState.Drain, handover: true } as const;

@@ -61,6 +61,8 @@ export class Bench {
   readonly done: ElectionEffect[] = [];
   /** The kernel's answer to `renew`; to `open` only within its time. */
   renews = true;
+  /** The driver comes in time for `open`. */
+  opens = true;
   readonly segments: number;
   #sequence = 0;
   #reported = Number.NEGATIVE_INFINITY;
@@ -147,7 +149,7 @@ export class Bench {
     const at = this.time;
     if (effect.kind === "renew") step(this.state, at, { kind: "renewal", ok: this.renews, at }, effects);
     if (effect.kind === "open")
-      step(this.state, at, { kind: "opened", ok: at <= effect.notAfter, at }, effects);
+      step(this.state, at, { kind: "opened", ok: this.opens && at <= effect.notAfter, at }, effects);
     if (effect.kind === "ask-witness" && this.witnesses.includes(effect.segment))
       answers.push({ kind: "witness", segment: effect.segment });
     if (effect.kind === "probe" && this.answers.includes(effect.segment))

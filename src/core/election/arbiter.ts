@@ -283,10 +283,8 @@ export function watchIsolation(state: ElectionState, now: number, effects: Elect
   if (isolated) state.witnessedSince = -1;
   setAlarm(state, "isolated", isolated, effects);
   const gated = state.phase === Phase.Active || state.phase === Phase.Draining;
-  if (isolated && gated && now - state.phaseSince >= WITNESS_MS) {
-    state.handover = null;
+  if (isolated && gated && now - state.phaseSince >= WITNESS_MS)
     shutGate(state, now, Phase.Standby, "isolated", effects);
-  }
 }
 
 /** An active that hears no peer asks whether somebody else holds the addresses (docs/election.md, hole 4). */

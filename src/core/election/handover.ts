@@ -103,7 +103,11 @@ function refuse(effects: ElectionEffect[], request: number, message: string): vo
 export function advanceHandover(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   if (state.leaveRequest >= 0) advanceLeave(state, now, effects);
   const { handover } = state;
-  if (handover === null) return;
+  if (handover === null) {
+    // No rule leads here. Should one ever: a drain that nobody ends would be renewed for ever.
+    if (state.phase === Phase.Draining) lapse(state, now, effects);
+    return;
+  }
   if (state.phase === Phase.Active) waitForAcknowledgement(state, now, handover, effects);
   else if (state.phase === Phase.Draining) waitForSuccessor(state, now, handover, effects);
 }

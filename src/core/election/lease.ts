@@ -152,8 +152,12 @@ export function onOpened(
   const { opening } = state;
   if (opening === null) return;
   state.opening = null;
-  // Too late or refused: nothing was opened; the conditions are judged anew in the next turn.
-  if (!input.ok) return;
+  // Too late or refused: nothing was opened; the conditions are judged anew in the next turn. A withdrawn handover has
+  // no next turn: nobody would ever end that drain.
+  if (!input.ok) {
+    if (state.phase === Phase.Draining) lapse(state, now, effects);
+    return;
+  }
   state.term = opening.term;
   state.leaseKind = "short";
   state.leaseUntil = input.at + state.config.timers.leaseMs;
@@ -174,6 +178,7 @@ const isUnrivalled = (state: ElectionState): boolean =>
  * silent, the rules of a takeover apply to us as to anybody (failover §5).
  */
 export function lapse(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  cancelOpening(state, effects);
   // Refused although the lease should still run: the gate's table is gone. See `onGateRestored`.
   const sure = state.phase === Phase.Active && isUnrivalled(state);
   state.reopenUntil = sure ? state.leaseUntil : Number.NEGATIVE_INFINITY;
@@ -214,12 +219,13 @@ export function shutGate(
   cause: RoleChangeCause,
   effects: ElectionEffect[],
 ): void {
+  cancelOpening(state, effects);
+  endHandover(state, effects, `this node shut its gate (${cause})`);
   effects.push({ kind: "shut" });
   state.soloAnnounced = 0;
   state.leaseKind = "short";
   state.renewing = false;
   state.candidate = false;
-  state.opening = null;
   state.quietFloor = now;
   setPhase(state, now, phase);
   tellRole(state, cause, effects);
