@@ -3,7 +3,7 @@
 // disk that refuses is a value for the election machine, never a reason not to take over.
 
 import { open, readFile, rename, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BoundaryError } from "../base/errors.ts";
 import { type Term, term } from "../base/units.ts";
 
@@ -60,7 +60,17 @@ export async function readTerms(directory: string): Promise<Terms> {
   });
 }
 
-async function write(file: string, terms: Terms): Promise<void> {
+/** A rename is on disk once its directory is: without this, a power cut could bring the terms before back. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function write(file: string, terms: Terms, sync: typeof syncDirectory): Promise<void> {
   const temporary = `${file}.new`;
   const handle = await open(temporary, "w", 0o600);
   try {
@@ -73,9 +83,11 @@ async function write(file: string, terms: Terms): Promise<void> {
     await unlink(temporary).catch(() => undefined);
     throw error;
   });
+  await sync(dirname(file));
 }
 
-export function openTermStore(directory: string): TermStore {
+/** `sync`: how the directory's entries are brought to disk, for tests. */
+export function openTermStore(directory: string, sync = syncDirectory): TermStore {
   const file = join(directory, "terms.json");
   let next: Terms | null = null;
   let result: ReturnType<TermStore["takeResult"]> = null;
@@ -85,7 +97,7 @@ export function openTermStore(directory: string): TermStore {
       const terms: Terms = next;
       next = null;
       try {
-        await write(file, terms);
+        await write(file, terms, sync);
         result = { ok: true, terms };
       } catch (error) {
         result = { ok: false, words: (error as Error).message };

@@ -46,6 +46,22 @@ test("a disk that refuses is a value with the disk's words", async () => {
   assert.match(result.words, /ENOENT/);
 });
 
+test("a term counts as stored once its directory is on disk, too", async () => {
+  const synced: string[] = [];
+  const store = openTermStore(directory, async (path) => {
+    // The new name stands already.
+    synced.push(path, ...readdirSync(path));
+    if (synced.length > 2) throw new Error("EIO: the directory");
+  });
+  store.store({ current: term(2), reserved: term(4) });
+  await store.idle();
+  assert.deepEqual(store.takeResult(), { ok: true, terms: { current: 2, reserved: 4 } });
+  assert.deepEqual(synced, [directory, "terms.json"]);
+  store.store({ current: term(4), reserved: term(6) });
+  await store.idle();
+  assert.deepEqual(store.takeResult(), { ok: false, words: "EIO: the directory" });
+});
+
 for (const text of ["", "{}", '{"current":-1,"reserved":2}', '{"current":1.5,"reserved":2}', "[1,2]", "null"])
   test(`a file that holds ${JSON.stringify(text)} is refused, with what to do`, async () => {
     writeFileSync(join(directory, "terms.json"), text);
