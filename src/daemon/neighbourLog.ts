@@ -27,19 +27,31 @@ export interface NeighbourLog {
   close(): void;
 }
 
-/** One list as messages of at most NEIGHBOURS_PER_MESSAGE_MAX entries. */
+/** One list as messages of at most NEIGHBOURS_PER_MESSAGE_MAX entries; none is left out. */
 export function messagesOf(neighbours: readonly Neighbour[], full: boolean): readonly NeighboursMessage[] {
   const messages: NeighboursMessage[] = [];
-  const bounded = neighbours.slice(0, NEIGHBOURS_MAX);
-  for (let at = 0; at < bounded.length || (full && at === 0); at += NEIGHBOURS_PER_MESSAGE_MAX) {
+  for (let at = 0; at < neighbours.length || (full && at === 0); at += NEIGHBOURS_PER_MESSAGE_MAX) {
     const part = full && at === 0 ? "begin" : "more";
     messages.push({
       kind: "neighbours",
       part,
-      neighbours: bounded.slice(at, at + NEIGHBOURS_PER_MESSAGE_MAX),
+      neighbours: neighbours.slice(at, at + NEIGHBOURS_PER_MESSAGE_MAX),
     });
   }
   return messages;
+}
+
+/**
+ * Notes what the kernel says of the neighbour `key` (`mac` empty: gone) in `told`; true where the peer does not know
+ * it yet. At the bound only new ones are left out: an entry that the peer has is corrected and removed as ever.
+ */
+export function isNews(told: Map<string, string>, key: string, mac: string, max = NEIGHBOURS_MAX): boolean {
+  const known = told.get(key);
+  if ((known ?? "") === mac) return false;
+  if (mac === "") return told.delete(key);
+  if (known === undefined && told.size >= max) return false;
+  told.set(key, mac);
+  return true;
 }
 
 /** Opens the monitor, in the network namespace of the calling thread. Throws KernelError. */
@@ -56,9 +68,7 @@ export function openNeighbourLog(config: Config): NeighbourLog {
     const entries: Neighbour[] = [];
     for (const { device, address, mac } of listNeighbours(names)) {
       const entry = entryOf(services.get(device), address, mac);
-      if (entry === null) continue;
-      told.set(`${device} ${address}`, mac);
-      entries.push(entry);
+      if (entry !== null && isNews(told, `${device} ${address}`, mac)) entries.push(entry);
     }
     return messagesOf(entries, true);
   };
@@ -69,12 +79,8 @@ export function openNeighbourLog(config: Config): NeighbourLog {
     changes: () => {
       const entries: Neighbour[] = [];
       const complete = monitor.drain(({ device, address, mac }) => {
-        const key = `${device} ${address}`;
         const entry = entryOf(services.get(device), address, mac);
-        if (entry === null || (told.get(key) ?? "") === mac || told.size >= NEIGHBOURS_MAX) return;
-        if (mac === "") told.delete(key);
-        else told.set(key, mac);
-        entries.push(entry);
+        if (entry !== null && isNews(told, `${device} ${address}`, mac)) entries.push(entry);
       });
       return complete ? messagesOf(entries, false) : full();
     },
