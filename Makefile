@@ -79,7 +79,7 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	play --scenario placement; \
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
-	  split foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated; do \
+	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated; do \
 	  play --scenario $$name; \
 	done; \
 	exit $$status

@@ -14,7 +14,10 @@ export interface ScenarioSpec {
   readonly overlapMaxMs?: number;
   /** Has no traffic through the pair: it is about who is active. */
   readonly idle?: true;
-  /** The machine is starved on purpose: a takeover that nobody asked for decides all the same. */
+  /**
+   * The machine is starved on purpose: a takeover that nobody asked for decides all the same. Needs root, for
+   * real-time priority.
+   */
   readonly starved?: true;
   /** Each node has its state on a small disk of its own, which can be filled. */
   readonly ownDisk?: true;
@@ -107,6 +110,10 @@ const SPECS = {
     stallMaxMs: OUTAGE_STALL_MS,
     overlapMaxMs: 50,
   },
+  "sync-cut": {
+    happened: "The standby booted, and while it was fetching the sessions its sync cable went dead.",
+    lossless: true,
+  },
   "foreign-flush": {
     happened: "Somebody said `nft flush ruleset` on one node and then on the other, again and again.",
   },
@@ -161,7 +168,10 @@ export const COMPLAINTS: Readonly<
   "complaint-4": { scenario: "split", about: "after a split brain nobody announces the address again" },
   "complaint-5": { scenario: "freeze", about: "a starved or paused machine makes two masters" },
   "complaint-6": { scenario: "split", about: "both stay master, until somebody comes" },
-  "complaint-7": { scenario: "power", about: "the bulk of the states never arrives, and nobody takes over" },
+  "complaint-7": {
+    scenario: "sync-cut",
+    about: "the bulk of the states never arrives, and nobody takes over",
+  },
   "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
   "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
   "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },

@@ -73,6 +73,11 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
   }
   const sessions = options.up ? 0 : options.live + options.background;
   missing.push(missingConntrackRoom(sessions), missingDescriptors(options.live));
+  if (userNamespace && options.scenario !== null && specOf(options.scenario).starved === true)
+    missing.push({
+      what: `root: without it heart has no real-time priority, which is what ${options.scenario} is about`,
+      advice: "Run it as root (sudo).",
+    });
   if (userNamespace && options.background > BACKGROUND_MAX_WITHOUT_ROOT)
     missing.push({
       what: `root: ${options.background} background sessions without it would measure its socket buffers`,

@@ -1,7 +1,7 @@
 // Scenarios in which cables, switch ports or paths fail, and processes do not.
 
 import { nowMs, sleep, until } from "../clock.ts";
-import { cutHeartbeats, killPorts, revivePorts, setCarrier } from "../faults.ts";
+import { cutHeartbeats, killPorts, powerCycle, revivePorts, setCarrier } from "../faults.ts";
 import { NODES, otherNode } from "../pair.ts";
 import { cutApart, heal } from "../split.ts";
 import {
@@ -18,6 +18,8 @@ import { type Act, endQuietly, expectAlarm, expectHandover, noteQuiet, scaled } 
 /** A half failure is handed over within this (failover §6). */
 const HANDOVER_MS = 1000;
 const HANDOVER_TIMEOUT_MS = 5000;
+const CONNECTED_TIMEOUT_MS = 20_000;
+const OTHER_PATH_MS = 15_000;
 const SPLIT_TIMEOUT_MS = 20_000;
 
 /** Only these ports of the active stop forwarding, the rest is fine: the standby is better off. */
@@ -88,7 +90,28 @@ async function splitAndHeal(stage: Stage): Promise<void> {
   await becomeEqual(stage, "after the heal");
 }
 
+/** The snapshot's path dies under it: another path, from the beginning, without a person. */
+async function cutSync(stage: Stage): Promise<void> {
+  const { world, active } = stage;
+  const standby = otherNode(active);
+  await powerCycle(world, [standby]);
+  const fetching = await until(CONNECTED_TIMEOUT_MS, 2, async () =>
+    (await world.pair.view(standby))?.replication.connected ? true : null,
+  );
+  if (fetching === null) stage.problems.push(`after its boot ${standby} did not connect`);
+  await killPorts(world, standby, ["sync"]);
+  const startMs = nowMs();
+  await becomeReady(world, "with the sync cable dead");
+  const tookMs = nowMs() - startMs;
+  stage.notes.push(`Ready by the other path ${(tookMs / 1000).toFixed(1)} s after the sync cable died.`);
+  if (tookMs > OTHER_PATH_MS) stage.late.push(`ready by the other path after ${Math.round(tookMs)} ms`);
+  await becomeEqual(stage, "with the sync cable dead");
+  await revivePorts(world, standby, ["sync"]);
+  await endQuietly(stage, "after the sync cable's return");
+}
+
 export const CABLE_ACTS = {
+  "sync-cut": cutSync,
   split: splitAndHeal,
   "heartbeats-cut": async (stage) => {
     const { world, active } = stage;
