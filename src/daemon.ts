@@ -14,8 +14,9 @@ import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
 import { formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
+import { Dresser } from "./daemon/dresser.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
-import { type HeartLink, linkHeart } from "./daemon/heartLink.ts";
+import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
@@ -79,8 +80,9 @@ class Daemon {
   #guarded = false;
   /** The kernel was touched: before that there is nothing of this start to take back, but the guard. */
   #hung = false;
-  #dressed = false;
-  #gateRepairs = 0;
+  readonly #dresser: Dresser;
+  #isStarted = false;
+  #stopAsked = false;
   #stopping: Promise<void> | null = null;
   /** It has ended in order to be replaced: everything in the kernel stays, and so does heart. */
   restarting = false;
@@ -90,6 +92,17 @@ class Daemon {
   constructor(config: Config) {
     this.#config = config;
     this.#wardrobe = new Wardrobe(config, log);
+    this.#dresser = new Dresser({
+      config,
+      wardrobe: this.#wardrobe,
+      log,
+      onMended: (repaired, fault) => {
+        this.#alarms.observe("dress-repaired", repaired);
+        this.#alarms.observe("dress-refused", fault);
+        this.#report();
+      },
+      onPortsReplaced: (heart) => this.#renewHeart(heart),
+    });
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -98,6 +111,12 @@ class Daemon {
   /** @throws BoundaryError; what was begun by then is taken back by `abandon`. */
   async start(): Promise<void> {
     const config = this.#config;
+    // Asked in mid-start, it finishes starting first: half a dress is taken off by nobody.
+    const askToStop = (): void => {
+      this.#stopAsked = true;
+      if (this.#isStarted) void this.stop();
+    };
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, askToStop);
     log(
       `Understudy ${VERSION}, node ${config.node} of pair ${config.pair}, configuration ${config.digest.slice(0, 12)}`,
     );
@@ -113,30 +132,32 @@ class Daemon {
     this.#guard = new GuardWatch(config, (code, detail) => this.#alarms.observe(code, detail), log);
     // Listens for sessions from here on: before any gate of ours can open (replication §2).
     this.#replicator = await createReplicator({ config, identity, log, onChange: () => this.#report() });
+    await dismissForeignHeart(config, log);
     this.#hung = true;
-    this.#wardrobe.hang();
+    this.#dresser.hang();
     this.#heart = await linkHeart({
       config,
       log,
       onState: (state) => this.#follow(state),
       onLost: () => this.#follow(null),
     });
+    const { started } = this.#heart;
     await this.#heart.until(
-      (state) => state.segments.every((segment) => segment.gated),
+      (state) => this.#dresser.mayTrust(state, started),
       "heart's gate is in place",
       GATED_MS_MAX,
     );
-    this.#wardrobe.dress();
-    this.#dressed = true;
+    this.#dresser.dress(this.#heart.state!);
     this.#report();
     this.#every(REPORT_MS, () => this.#report());
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
     // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
-    this.#every(MEND_MS, () => this.#mend());
+    this.#every(MEND_MS, () => this.#dresser.look());
     this.#every(GUARD_MS, () => this.#guard?.look());
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void this.stop());
     process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
     log("ready to serve");
+    this.#isStarted = true;
+    if (this.#stopAsked) void this.stop();
   }
 
   /** Takes back what a failed start had begun. A node that runs already, or its heart alone, keeps all of its own. */
@@ -204,21 +225,17 @@ class Daemon {
   }
 
   #follow(state: HeartState | null): void {
-    // The next heart may have found interfaces of ours down: what hangs on them is looked at once it answers.
-    if (state === null) this.#gateRepairs = -1;
-    if (state === null || this.#replicator === null) return;
-    this.#replicator.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
-    // A gate that was put back found its interfaces down: what hangs on them is put back as well.
-    if (!this.#dressed || state.gateRepairs === this.#gateRepairs) return;
-    this.#gateRepairs = state.gateRepairs;
-    this.#mend();
+    if (state !== null)
+      this.#replicator?.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
+    if (this.#stopping === null) this.#dresser.follow(state);
   }
 
-  #mend(): void {
-    const { changes, last, fault } = this.#wardrobe.mend();
-    const more = changes > 1 ? ` and ${changes - 1} more` : "";
-    this.#alarms.observe("dress-repaired", changes > 0 ? `${last}${more}` : null);
-    this.#alarms.observe("dress-refused", fault);
+  /** A heart whose sockets are those of a port that is no more serves nobody; not while traffic hangs on it. */
+  #renewHeart(heart: HeartState): void {
+    if (heart.role === "active") return;
+    log("a port was replaced: heart is started anew, to listen on the new one");
+    // It keeps nothing that is not on disk or in the kernel, and its gate is shut (restart.ts).
+    process.kill(heart.pid, "SIGKILL");
   }
 
   #report(): void {
@@ -227,13 +244,13 @@ class Daemon {
     const { ready, reasons, position, sessions, refused } = replicator.report();
     const configurationDigest = this.#config.digest;
     const heart = this.#heart.state;
-    if (this.#dressed)
+    if (this.#dresser.dressed)
       this.#alarms.look({ heart, replication: replicator.state(), refused, config: this.#config });
     this.#heart.report({
       kind: "daemon",
-      ready: ready && this.#dressed,
-      dressed: this.#dressed,
-      reasons: this.#dressed ? reasons : ["forwarding is not set up yet", ...reasons],
+      ready: ready && this.#dresser.dressed,
+      dressed: this.#dresser.dressed,
+      reasons: this.#dresser.dressed ? reasons : ["forwarding is not set up yet", ...reasons],
       position,
       sessions,
       configurationDigest,
@@ -333,10 +350,10 @@ class Daemon {
       pair: this.#config.pair,
       node: this.#config.node,
       version: VERSION,
-      ready: ready && this.#dressed && heart !== null,
+      ready: ready && this.#dresser.dressed && heart !== null,
       reasons: [
         ...(heart === null ? ["heart does not run"] : []),
-        ...(this.#dressed ? [] : ["forwarding is not set up yet"]),
+        ...(this.#dresser.dressed ? [] : ["forwarding is not set up yet"]),
         ...reasons,
       ],
       heart,

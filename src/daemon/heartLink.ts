@@ -9,12 +9,14 @@ import { fileURLToPath } from "node:url";
 import { type ControlClient, connectControl, controlAnswers } from "../admin/control.ts";
 import { BoundaryError } from "../base/errors.ts";
 import type { Config } from "../core/config.ts";
+import { factsDigest } from "../core/configFacts.ts";
 import type { DaemonReport, HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
 
 const START_MS_MAX = 10_000;
 const POLL_MS = 20;
 const RESTART_PAUSE_MS = 500;
 const LEAVE_MS_MAX = 10_000;
+const GONE_MS_MAX = 5000;
 
 export interface HeartLinkOptions {
   readonly config: Config;
@@ -66,9 +68,57 @@ function spawnHeart(config: Config): { readonly exited: () => string | null } {
     ended = error.message;
   });
   child.once("exit", (code, signal) => {
-    ended = readFileSync(lastWords, "utf8").trim() || `it ended (${signal ?? `exit code ${code}`})`;
+    ended = wordsIn(lastWords) || `it ended (${signal ?? `exit code ${code}`})`;
   });
   return { exited: () => ended };
+}
+
+/** What heart left behind; nothing where somebody cleared the directory meanwhile. */
+function wordsIn(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+const connectHeart = (
+  path: string,
+  options: { onMessage?: (message: HeartMessage) => void; onClose?: () => void } = {},
+): Promise<Client> => connectControl<HeartRequest, HeartMessage>({ path, server: "heart", ...options });
+
+/** Asks heart to leave and waits until it is gone; one that hangs (a disk that never answers) is ended by its id. */
+async function sendAway(client: Client, path: string, pid: number | null): Promise<void> {
+  // A heart that ends at once may hang up before its answer is read.
+  await client.request({ kind: "leave" }, LEAVE_MS_MAX).catch(() => undefined);
+  const deadline = performance.now() + GONE_MS_MAX;
+  while (await controlAnswers(path)) {
+    if (performance.now() > deadline) {
+      if (pid === null)
+        throw new BoundaryError({ operation: "end heart", code: "TIMEOUT", words: "it does not go" });
+      process.kill(pid, "SIGKILL");
+      return;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Before anything is dressed: a heart that runs with another configuration guards other interfaces than ours, so it
+ * has to leave first (it hands over where it can). One that agrees stays, and nobody notices this start.
+ */
+export async function dismissForeignHeart(config: Config, log: (line: string) => void): Promise<void> {
+  const path = join(config.runtimeDirectory, "heart.sock");
+  if (!(await controlAnswers(path))) return;
+  const client = await connectHeart(path);
+  try {
+    const answer = await client.request({ kind: "state" });
+    if (answer.kind !== "state" || answer.state.factsDigest === factsDigest(config)) return;
+    log("heart runs with another configuration: it leaves, and the next one reads this one");
+    await sendAway(client, path, answer.state.pid);
+  } finally {
+    client.close();
+  }
 }
 
 class Link implements HeartLink {
@@ -100,9 +150,7 @@ class Link implements HeartLink {
         await sleep(POLL_MS);
       }
     }
-    this.#client = await connectControl<HeartRequest, HeartMessage>({
-      path: this.#path,
-      server: "heart",
+    this.#client = await connectHeart(this.#path, {
       onMessage: (message) => this.#take(message),
       onClose: () => void this.#lost(),
     });
@@ -154,14 +202,20 @@ class Link implements HeartLink {
   }
 
   async leave(): Promise<void> {
-    if (this.#client === null) return;
     this.#closed = true;
-    await this.#ask({ kind: "leave" });
-    const deadline = performance.now() + LEAVE_MS_MAX;
-    while ((await controlAnswers(this.#path)) && performance.now() < deadline) await sleep(POLL_MS);
+    const pid = this.state?.pid ?? null;
+    if (this.#client !== null) return sendAway(this.#client, this.#path, pid);
+    // It died, and the next one may just be starting: that one must not outlive us either.
+    if (!(await controlAnswers(this.#path))) return;
+    const client = await connectHeart(this.#path);
+    try {
+      await sendAway(client, this.#path, pid);
+    } finally {
+      client.close();
+    }
   }
 
-  async #ask(request: { readonly kind: "handover" } | { readonly kind: "leave" }): Promise<HeartMessage> {
+  async #ask(request: { readonly kind: "handover" }): Promise<HeartMessage> {
     if (this.#client === null)
       throw new BoundaryError({
         operation: `ask heart to ${request.kind}`,

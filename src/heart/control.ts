@@ -3,6 +3,7 @@
 
 import { type ControlPeer, type ControlServer, serveControl } from "../admin/control.ts";
 import type { Config } from "../core/config.ts";
+import { factsDigest } from "../core/configFacts.ts";
 import { viewOf } from "../core/election/describe.ts";
 import type { ElectionState } from "../core/election/state.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
@@ -129,6 +130,7 @@ function stateOf(sources: StateSources): HeartState {
   return {
     node: config.node,
     pid: process.pid,
+    factsDigest: factsDigest(config),
     role: view.role,
     term: view.term,
     gate: view.gate,

@@ -102,6 +102,8 @@ export interface AlarmState {
 export interface HeartState {
   readonly node: NodeId;
   readonly pid: number;
+  /** `factsDigest` of the configuration that this heart has read. */
+  readonly factsDigest: string;
   readonly role: Role;
   readonly term: Term;
   readonly gate: GateState;

@@ -25,6 +25,7 @@ const peer: PeerState = {
 const heart: HeartState = {
   node: "a",
   pid: 811,
+  factsDigest: DIGEST,
   role: "active",
   term: term(42),
   gate: "open",
