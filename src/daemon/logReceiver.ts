@@ -265,7 +265,9 @@ export class LogReceiver {
       this.#count(`kernel-refused-${job.kind}`);
       log(`replication: ${(error as Error).message}`);
       // The state is not whole, and a later snapshot makes it so.
-      this.input({ kind: "applied", count: 0, refused: 1 });
+      if (job.kind === "sweep") this.input({ kind: "sweep-failed" });
+      else this.input({ kind: "applied", count: 0, refused: 1 });
+      return;
     }
     if (job.kind === "sweep" && this.#wanted()) this.input({ kind: "swept" });
   }

@@ -16,6 +16,7 @@ class World {
   readonly failures: string[] = [];
   refuse = 0;
   broken = false;
+  sweepBroken = false;
   readonly receiver: LogReceiver;
 
   constructor() {
@@ -33,6 +34,7 @@ class World {
             return { ...taken, refused: refused > 0 ? { ENOMEM: refused } : {} };
           },
           sweep: (linkIds, generation) => {
+            if (this.sweepBroken) throw new Error("the kernel is out of memory");
             this.calls.push(`sweep link ${linkIds.join()} but ${generation}`);
             return 1;
           },
@@ -151,6 +153,23 @@ test("refused records, and a kernel that throws, are counted and withdraw readin
   await world.idle();
   assert.equal(world.receiver.counters["kernel-refused-apply"], 1);
   assert.equal(world.receiver.state.refused, 7);
+  world.receiver.close();
+});
+
+test("a sweep that fails completes no snapshot: nothing that follows counts, and another one is asked for", async () => {
+  const world = new World().follow().begin();
+  const { state } = world.receiver;
+  world.sweepBroken = true;
+  world.receiver.push(sessions(1, 5));
+  world.receiver.push({ kind: "snapshotEnd", position: { term: 2, sequence: 6 }, generation: 1, count: 5 });
+  world.receiver.push(sessions(7, 5));
+  await world.idle();
+  assert.equal(world.receiver.counters["kernel-refused-sweep"], 1);
+  assert.notEqual(state.phase, "streaming");
+  assert.equal(state.complete, 0);
+  assert.ok(!world.sent.some((message) => message.kind === "acknowledge" && message.position.sequence > 5));
+  assert.deepEqual(world.failures, []);
+  assert.ok(state.retryAt !== null);
   world.receiver.close();
 });
 

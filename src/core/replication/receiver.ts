@@ -91,6 +91,8 @@ export type ReceiverInput =
   /** `count` more records of the message in hand are in the kernel; `refused` of them were not taken by it. */
   | { readonly kind: "applied"; readonly count: number; readonly refused: number }
   | { readonly kind: "swept" }
+  /** The kernel refused the sweep: what is gone from the active may still be here. */
+  | { readonly kind: "sweep-failed" }
   | { readonly kind: "merge-request"; readonly subscription: Subscription }
   /** One step of the dump. The bytes are the receiver's until `step` returns. */
   | {
@@ -208,6 +210,9 @@ export function step(
       return;
     case "swept":
       onSwept(state, effects);
+      return;
+    case "sweep-failed":
+      onSweepFailed(state, now);
       return;
     case "merge-request":
       onMergeRequest(state, input.subscription);
@@ -385,14 +390,19 @@ function onApplied(
   state.applied = { term: state.applied.term, sequence: state.applied.sequence + count };
   if (refused > 0) {
     state.refused += refused;
-    // What was refused is not in the log any more: only a new snapshot brings it. Later each time, so that a table
-    // that is too small is not filled in vain all day.
-    if (state.retryAt === null) {
-      state.retryAt = millis(now + state.retryMs);
-      state.retryMs = Math.min(state.retryMs * 2, REFUSED_RETRY_MS_MAX);
-    }
+    planSnapshot(state, now);
   }
   effects.push({ kind: "acknowledge", position: state.applied });
+}
+
+/**
+ * What was refused is not in the log any more: only a new snapshot brings it. Later each time, so that a table that
+ * is too small is not filled in vain all day.
+ */
+function planSnapshot(state: ReceiverState, now: Millis): void {
+  if (state.retryAt !== null) return;
+  state.retryAt = millis(now + state.retryMs);
+  state.retryMs = Math.min(state.retryMs * 2, REFUSED_RETRY_MS_MAX);
 }
 
 function onSnapshotEnd(
@@ -427,6 +437,13 @@ function onSwept(state: ReceiverState, effects: ReceiverEffect[]): void {
   // snapshot-end has a number of its own (sender S1).
   state.applied = { term: state.applied.term, sequence: state.applied.sequence + 1 };
   effects.push({ kind: "acknowledge", position: state.applied });
+}
+
+/** The snapshot is not complete and its end is not acknowledged: what follows of it is left, and another asked for. */
+function onSweepFailed(state: ReceiverState, now: Millis): void {
+  if (state.phase !== "snapshot") return;
+  state.phase = "waiting";
+  planSnapshot(state, now);
 }
 
 function ignore(state: ReceiverState): void {
