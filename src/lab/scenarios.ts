@@ -4,6 +4,7 @@ import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
 import { CYCLE_ACTS } from "./acts/cycles.ts";
 import { PROCESS_ACTS } from "./acts/processes.ts";
+import { SPLIT_ACTS } from "./acts/split.ts";
 import type { Act } from "./acts/steps.ts";
 import { type ScenarioName, specOf } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
@@ -69,6 +70,7 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   },
   ...PROCESS_ACTS,
   ...CABLE_ACTS,
+  ...SPLIT_ACTS,
   ...BURDENED_ACTS,
   ...CYCLE_ACTS,
 };

@@ -3,16 +3,7 @@
 import { nowMs, sleep, until } from "../clock.ts";
 import { cutHeartbeats, killPorts, powerCycle, revivePorts, setCarrier } from "../faults.ts";
 import { NODES, otherNode } from "../pair.ts";
-import { cutApart, heal } from "../split.ts";
-import {
-  becomeEqual,
-  becomeReady,
-  noteTakeover,
-  observe,
-  ScenarioFailure,
-  type Stage,
-  watchReturn,
-} from "../stage.ts";
+import { becomeEqual, becomeReady, noteTakeover, observe, type Stage, watchReturn } from "../stage.ts";
 import { type Act, endQuietly, expectAlarm, expectHandover, noteQuiet, scaled } from "./steps.ts";
 
 /** A half failure is handed over within this (failover §6). */
@@ -20,7 +11,6 @@ const HANDOVER_MS = 1000;
 const HANDOVER_TIMEOUT_MS = 5000;
 const CONNECTED_TIMEOUT_MS = 20_000;
 const OTHER_PATH_MS = 15_000;
-const SPLIT_TIMEOUT_MS = 20_000;
 
 /** Only these ports of the active stop forwarding, the rest is fine: the standby is better off. */
 async function deafen(stage: Stage, devices: readonly string[]): Promise<void> {
@@ -59,37 +49,6 @@ async function unplug(stage: Stage, pull: (plugged: boolean) => Promise<void>): 
   await endQuietly(stage, "after the standby's return");
 }
 
-/** Both halves are served, sessions are made on both, and all of them go on in the whole again. */
-async function splitAndHeal(stage: Stage): Promise<void> {
-  const { world, load, active } = stage;
-  const halves = await cutApart(world, active);
-  const { near, far } = halves;
-  const both = await until(SPLIT_TIMEOUT_MS, 50, async () => {
-    const hearts = [await world.pair.heart(near.node), await world.pair.heart(far.node)];
-    return hearts.every((heart) => heart?.role === "active" && heart.gate === "open") ? true : null;
-  });
-  if (both === null) throw new ScenarioFailure("in the split not both halves were served");
-  stage.options.progress("both halves are served");
-  const each = Math.max(4, Math.floor(stage.options.live / 4));
-  for (const { node, hosts, link } of [near, far]) {
-    const { opened, failures } = await load.openLiveOn(hosts, each);
-    stage.options.progress(`${opened} of ${each} new live sessions through ${node} and link ${link}`);
-    if (opened < each)
-      stage.problems.push(
-        `in the split ${each - opened} sessions of ${node}'s side did not open: ${failures[0]}`,
-      );
-  }
-  await sleep(scaled(stage, 5000, 1000));
-  const elapsedMs = nowMs() - stage.markedMs;
-  await heal(world, halves);
-  stage.active = await becomeReady(world, "after the heal");
-  stage.options.progress(`${stage.active} is active after the heal`);
-  // The next retransmission of a session that had no way comes as late again as the split was long.
-  await sleep(elapsedMs);
-  await observe(stage);
-  await becomeEqual(stage, "after the heal");
-}
-
 /** The snapshot's path dies under it: another path, from the beginning, without a person. */
 async function cutSync(stage: Stage): Promise<void> {
   const { world, active } = stage;
@@ -112,7 +71,6 @@ async function cutSync(stage: Stage): Promise<void> {
 
 export const CABLE_ACTS = {
   "sync-cut": cutSync,
-  split: splitAndHeal,
   "heartbeats-cut": async (stage) => {
     const { world, active } = stage;
     await cutHeartbeats(world, true);
