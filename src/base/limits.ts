@@ -94,7 +94,7 @@ export const CHANGED_KEYS_MAX = 1 << 22;
 export const SNAPSHOT_WINDOW_BYTES = 256 * 1024;
 /** Bytes of a merge that are on their way or wait for the active's kernel. */
 export const MERGE_WINDOW_BYTES = 256 * 1024;
-/** Keys of sessions that ended and of which the standby does not know for sure: 16 MiB where it is full. */
+/** Keys of sessions that ended and of which the standby does not know for sure: two sets of 16 MiB where they are full. */
 export const ENDED_KEYS_MAX = 1 << 20;
 /**
  * A former active that subscribes within this time to a standby that was synchronised when it took over was

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ChangedKeys, dropChanged, markChanged } from "../../src/core/replication/changedKeys.ts";
-import { batchOf, deletion, session } from "./records.ts";
+import { ChangedKeys, dropChanged, EndedKeys, markChanged } from "../../src/core/replication/changedKeys.ts";
+import { batchOf, deletion, session, TCP } from "./records.ts";
 
 const word = fc.oneof(fc.constantFrom(0, 1, 0x7fffffff, 0x80000000, 0xffffffff), fc.nat({ max: 0xffffffff }));
 
@@ -53,4 +53,41 @@ test("a chunk keeps exactly the sessions that did not change, in order", () => {
     }),
     { numRuns: 200 },
   );
+});
+
+test("ended keys: TCP's ends alone, until the standby is known to have heard of them", () => {
+  const ended = new EndedKeys();
+  const left = (...ids: number[]): number => {
+    const bytes = batchOf(ids.map((id) => session(id, 0, "create", TCP)));
+    return dropChanged(ended, bytes, ids.length).count;
+  };
+  ended.note(batchOf([deletion(1, TCP), deletion(2), session(3, 0, "update", TCP)]));
+  assert.equal(left(1), 0);
+  assert.equal(left(2, 3), 2);
+  const udp = batchOf([session(2)]);
+  assert.equal(dropChanged(ended, udp, 1).count, 1);
+  // Nobody follows: no acknowledgement says anything.
+  ended.acknowledged(1000, 1001);
+  assert.equal(left(1), 0);
+  ended.levelAt(10);
+  ended.acknowledged(9, 12);
+  assert.equal(left(1), 0);
+  // The snapshot is in place, but the end of 4 is still on its way, and so may that of 1 be.
+  ended.note(batchOf([deletion(4, TCP)]));
+  ended.acknowledged(10, 12);
+  assert.equal(left(1, 4), 0);
+  ended.acknowledged(12, 15);
+  assert.equal(left(1, 4), 2);
+  ended.note(batchOf([deletion(5, TCP)]));
+  ended.acknowledged(16, 16);
+  assert.equal(left(5), 1);
+});
+
+test("ended keys: beyond the bound they are forgotten, and counted", () => {
+  const ended = new EndedKeys(0, 2);
+  ended.note(batchOf([1, 2, 3].map((id) => deletion(id, TCP))));
+  assert.equal(ended.size, 2);
+  assert.equal(ended.forgotten, 1);
+  ended.clear();
+  assert.equal(ended.size, 0);
 });

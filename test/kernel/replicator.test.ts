@@ -8,35 +8,9 @@ import { describe, type TestContext, test } from "node:test";
 import { replicationTransport } from "../../src/daemon/replicationSockets.ts";
 import * as libc from "../../src/kernel/libc.ts";
 import { socketAddress } from "../../src/kernel/pathSocket.ts";
-import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
-import { batchOf, deletion, session } from "../core/records.ts";
 import { inNamespace } from "./namespace.ts";
-import { makePair, type Node, type Pair } from "./replicatorWorld.ts";
+import { makePair, type Node, type Pair, Traffic } from "./replicatorWorld.ts";
 import { table } from "./sessionWorld.ts";
-
-/** Sessions made and ended in a node's kernel as packets would: not by its own replicator. */
-class Traffic {
-  readonly #writer: SessionWriter;
-  readonly #node: Node;
-  constructor(node: Node) {
-    this.#node = node;
-    this.#writer = node.space.run(() => openSessionWriter());
-  }
-  open(from: number, count: number): void {
-    for (let at = from; at < from + count; at += 500) {
-      const ids = Array.from({ length: Math.min(500, from + count - at) }, (_, index) => at + index);
-      const result = this.#writer.apply(batchOf(ids.map((id) => session(id))), ids.length, 0);
-      assert.equal(result.created, ids.length, this.#node.id);
-    }
-  }
-  end(from: number, count: number): void {
-    const ids = Array.from({ length: count }, (_, index) => from + index);
-    this.#writer.apply(batchOf(ids.map((id) => deletion(id))), count, 0);
-  }
-  close(): void {
-    this.#writer.close();
-  }
-}
 
 async function pairWith(t: TestContext, sessions: number): Promise<Pair & { traffic: Traffic }> {
   const pair = makePair();

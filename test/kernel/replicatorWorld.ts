@@ -1,6 +1,7 @@
 // A pair of replicators in one process, each in a network namespace of its own: real sockets between them, real
 // connection tracking below each, heart played by the test. For tests of the daemon's replication only.
 
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { linkId, millis, type NodeId, type Role } from "../../src/base/units.ts";
@@ -10,9 +11,11 @@ import { openReplicationKernel, type ReplicationKernel } from "../../src/daemon/
 import { replicationTransport } from "../../src/daemon/replicationSockets.ts";
 import { createReplicator, type Replicator, type ReplicatorOptions } from "../../src/daemon/replicator.ts";
 import { NetlinkSocket } from "../../src/kernel/netlink.ts";
+import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
 import type { Identity } from "../../src/peer/identity.ts";
 import type { Transport } from "../../src/peer/pairLink.ts";
 import { MessageWriter, NETLINK_ROUTE } from "../../src/wire/netlink.ts";
+import { batchOf, deletion, session, UDP } from "../core/records.ts";
 import { newIdentity } from "../peer/loopback.ts";
 import { makeNamespace, type Namespace } from "./namespace.ts";
 
@@ -40,11 +43,40 @@ export interface Pair {
   readonly a: Node;
   readonly b: Node;
   cut(path: string): void;
+  mend(path: string): void;
   close(): Promise<void>;
 }
 
 const sh = (command: string): string =>
   execFileSync("sh", ["-ec", command], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+/** Sessions made and ended in a node's kernel as packets would: not by its own replicator. */
+export class Traffic {
+  readonly #writer: SessionWriter;
+  readonly #node: Node;
+  constructor(node: Node) {
+    this.#node = node;
+    this.#writer = node.space.run(() => openSessionWriter());
+  }
+  open(from: number, count: number, protocol = UDP): void {
+    for (let at = from; at < from + count; at += 500) {
+      const ids = Array.from({ length: Math.min(500, from + count - at) }, (_, index) => at + index);
+      const result = this.#writer.apply(
+        batchOf(ids.map((id) => session(id, 0, "create", protocol))),
+        ids.length,
+        0,
+      );
+      assert.equal(result.created, ids.length, this.#node.id);
+    }
+  }
+  end(from: number, count: number, protocol = UDP): void {
+    const ids = Array.from({ length: count }, (_, index) => from + index);
+    this.#writer.apply(batchOf(ids.map((id) => deletion(id, protocol))), count, 0);
+  }
+  close(): void {
+    this.#writer.close();
+  }
+}
 
 export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {}): Pair {
   const spaces = { a: makeNamespace(), b: makeNamespace() };
@@ -67,6 +99,7 @@ export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {})
     a,
     b,
     cut: (path) => spaces.a.run(() => sh(`ip link set ${path} down`)),
+    mend: (path) => spaces.a.run(() => sh(`ip link set ${path} up`)),
     close: async () => {
       await Promise.all([a.replicator.close(), b.replicator.close()]);
       for (const space of [spaces.a, spaces.b]) space.close();

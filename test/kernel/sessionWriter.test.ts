@@ -170,6 +170,38 @@ describe("the session writer", inNamespace, () => {
     assert.match(Buffer.from(batch.records()).toString("hex"), /431122334455667788/);
   });
 
+  test("insert: what is absent is added for its own time; nothing that is there is touched", () => {
+    apply({ port: 1, translated: 1001 }, { port: 2, translated: 1002 }, { port: 3, translated: 1003 });
+    const before = held();
+    const lacking = { helper: "no-such-helper", labels: new Uint8Array(16).fill(0xff) };
+    const offered = [
+      // The same session, at another stage of its life.
+      { port: 1, translated: 1001, state: { protocolState: 7 } },
+      // Another translation; another link; another session on a port that is taken.
+      { port: 2, translated: 2002 },
+      { port: 3, translated: 1003, state: { mark: 0x00507104 } },
+      { port: 4, translated: 1001 },
+      { port: 5, translated: 1005, state: { timeoutSeconds: 30 } },
+      { port: 6, translated: 1006, state: lacking },
+    ];
+    const records = offered.map((each) => encodeRecord(sample(each)));
+    const bytes = new Uint8Array(Buffer.concat(records));
+    const result = writer.insert(bytes, records.length);
+    assert.deepEqual(result, { inserted: 2, same: 1, clashed: 3, refused: {} });
+    const added = ["5->1005 ESTABLISHED 507103", "6->1006 ESTABLISHED 507103"];
+    assert.deepEqual(held(), [...before, ...added].sort());
+    const [, seconds] = /tcp +6 (\d+) .*sport=5 /.exec(space.run(() => run("conntrack", "-L", "-p", "tcp")))!;
+    assert.ok(Number(seconds) > 0 && Number(seconds) <= 30);
+    assert.deepEqual(writer.insert(bytes, records.length), { inserted: 0, same: 3, clashed: 3, refused: {} });
+  });
+
+  test("insert: more than one send holds", () => {
+    const many = Array.from({ length: 200 }, (_, index) => sample({ port: index + 1 }));
+    const bytes = new Uint8Array(Buffer.concat(many.map((record) => encodeRecord(record))));
+    assert.deepEqual(writer.insert(bytes, 200), { inserted: 200, same: 0, clashed: 0, refused: {} });
+    assert.deepEqual(writer.insert(bytes, 200), { inserted: 0, same: 200, clashed: 0, refused: {} });
+  });
+
   test("more records than one send holds", () => {
     const many = Array.from({ length: 1000 }, (_, index) => ({ port: index + 1, translated: index + 2000 }));
     assert.deepEqual(apply(...many), { ...NOTHING, created: 1000 });
