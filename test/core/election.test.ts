@@ -9,25 +9,18 @@ import { describe as draw, viewOf } from "../../src/core/election/describe.ts";
 import { step } from "../../src/core/election/election.ts";
 import { createElection } from "../../src/core/election/state.ts";
 import type { ElectionEffect, ElectionInput } from "../../src/core/election/types.ts";
-import { Bench, CONFIG, heartbeats, kinds, opens, words } from "./electionHarness.ts";
-
-const STANDBY = { role: Role.Standby, gate: GateState.Shut, leaseMs: 0, term: 2 } as const;
-
-/** A standby that has followed `a` for a second. */
-function standby(bench = new Bench()): Bench {
-  bench.run(1000, () => ({}));
-  assert.equal(viewOf(bench.state).role, "standby");
-  return bench;
-}
-
-/** An active that was granted its gate by a silent second of nobody, and hears a standby since. */
-function active(): Bench {
-  const bench = new Bench();
-  bench.run(1500);
-  assert.equal(viewOf(bench.state).role, "active");
-  bench.run(500, () => STANDBY);
-  return bench;
-}
+import {
+  active,
+  Bench,
+  CONFIG,
+  heartbeats,
+  kinds,
+  opens,
+  STANDBY,
+  standby,
+  withdrawn,
+  words,
+} from "./electionHarness.ts";
 
 test("§3: the active renews first and speaks on the receipt", () => {
   const bench = active();
@@ -193,6 +186,17 @@ test("§5: what an earlier life may have claimed is not claimed again", () => {
   assert.equal(viewOf(bench.state).term, 11);
 });
 
+test("§5: beside a disk that took nothing, a life claims terms that no other life claims", () => {
+  const claimed = (skip: number): number => {
+    const bench = new Bench(CONFIG, { stored: { current: term(2), reserved: term(9) }, skip });
+    bench.disk = "refuses";
+    bench.run(1500);
+    assert.equal(viewOf(bench.state).role, "active");
+    return viewOf(bench.state).term;
+  };
+  assert.deepEqual([claimed(1), claimed(2), claimed(1000)], [13, 15, 2011]);
+});
+
 test("§5: a heart that finds its own long lease goes on with it, another's it shuts", () => {
   const own = new Bench(CONFIG, {
     stored: { current: term(3), reserved: term(9) },
@@ -211,63 +215,6 @@ test("§5: a heart that finds its own long lease goes on with it, another's it s
     adopted: { held: true, drained: false },
   });
   assert.equal(kinds(foreign.turn())[0], "shut");
-});
-
-test("§6: handover drains, and shuts on the new active's first heartbeat", () => {
-  const bench = active();
-  const own = viewOf(bench.state).term;
-  const drained = bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
-  assert.ok(kinds(drained).indexOf("drain") >= 0);
-  const said = heartbeats(drained).at(-1)!;
-  assert.deepEqual([said.gate, said.handover], ["drain", true]);
-  bench.now += 1;
-  const done = bench.hear({ term: own + 1 });
-  assert.ok(kinds(done).includes("shut"));
-  const answer = done.find((effect) => effect.kind === "answer-command");
-  assert.ok(answer?.kind === "answer-command" && answer.ok && answer.request === 7);
-  assert.equal(viewOf(bench.state).role, "standby");
-});
-
-test("§6: an offer that nobody takes is withdrawn, and the gate opens again on the standby's word", () => {
-  const bench = active();
-  bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
-  const done = bench.run(200, () => STANDBY);
-  assert.equal(opens(done), 1);
-  assert.equal(viewOf(bench.state).gate, "open");
-  assert.ok(done.some((effect) => effect.kind === "answer-command" && !effect.ok));
-});
-
-/** Drains by command, hears no answer for 100 ms, has withdrawn the offer, and holds the standby's word of that. */
-function withdrawn(): { readonly bench: Bench; readonly word: ElectionInput } {
-  const bench = active();
-  bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
-  const { sequence } = bench.state;
-  bench.run(101, () => ({ ...STANDBY, echo: sequence }));
-  assert.equal(viewOf(bench.state).gate, "drain");
-  return { bench, word: bench.heartbeat(STANDBY) };
-}
-
-test("§6: a reopening that comes too late lapses, and neither handover nor leaving is stuck behind it", () => {
-  const { bench, word } = withdrawn();
-  bench.opens = false;
-  const done = bench.turn(word);
-  assert.equal(opens(done), 1);
-  assert.ok(kinds(done).indexOf("shut") > kinds(done).indexOf("open"));
-  const said = heartbeats(done).at(-1)!;
-  assert.deepEqual([said.gate, said.candidate], ["shut", true]);
-  bench.opens = true;
-  bench.now += 1;
-  assert.equal(opens(bench.hear(STANDBY)), 1, "goes on with the standby's leave");
-  const again = bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 8 });
-  assert.ok(kinds(again).includes("drain"));
-});
-
-test("§6: draining without a handover is left at once", () => {
-  const { bench } = withdrawn();
-  bench.state.handover = null;
-  const done = bench.turn();
-  assert.ok(kinds(done).includes("shut"));
-  assert.equal(viewOf(bench.state).gate, "shut");
 });
 
 test("an opening under way is taken back where the gate shuts in the same turn", () => {
@@ -304,68 +251,6 @@ test("§4: whoever asked for a handover is told when isolation ends it", () => {
   bench.state.phaseSince = bench.now - 2000;
   const answer = bench.turn().find((effect) => effect.kind === "answer-command");
   assert.ok(answer?.kind === "answer-command" && !answer.ok && answer.request === 7);
-});
-
-test("§6: the standby takes a fresh offer at once, a stale one never", () => {
-  const fresh = standby();
-  const offer = { gate: GateState.Drain, handover: true } as const;
-  assert.equal(opens(fresh.hear(offer)), 1);
-  const stale = standby();
-  const echo = stale.state.sequence;
-  stale.run(45, () => ({}));
-  assert.equal(opens(stale.hear({ ...offer, echo })), 0);
-});
-
-test("§6: a handover that cannot be is refused with the reason", () => {
-  const bench = active();
-  const command = { kind: "command", command: "handover", request: 1 } as const;
-  const done = bench.turn(bench.heartbeat({ ...STANDBY, ready: false }), command);
-  const answer = done.find((effect) => effect.kind === "answer-command");
-  assert.ok(answer?.kind === "answer-command" && !answer.ok && answer.message.includes("does not hold"));
-});
-
-test("§6: the active hands over where the standby is better off, twice in a row", () => {
-  const bench = active();
-  bench.witnesses = [1];
-  const done = bench.run(1000, () => STANDBY);
-  assert.ok(kinds(done).includes("drain"));
-  const equal = active();
-  equal.witnesses = [1];
-  assert.ok(!kinds(equal.run(1000, () => ({ ...STANDBY, witnessed: 2 }))).includes("drain"));
-});
-
-test("§6: a daemon that hangs takes the standby's readiness along, and is relieved all the same", () => {
-  const bench = active();
-  bench.daemon = "silent";
-  bench.run(3000, () => STANDBY);
-  const unready = { ...STANDBY, ready: false };
-  assert.ok(!kinds(bench.run(6500, () => unready)).includes("drain"));
-  assert.ok(kinds(bench.run(1500, () => unready)).includes("drain"));
-});
-
-test("§6: a standby that was not ready, or has started anew since, does not relieve a daemon that hangs", () => {
-  for (const boot of [1, 2]) {
-    const bench = active();
-    const unready = { ...STANDBY, ready: false };
-    if (boot === 1) bench.run(500, () => unready);
-    bench.daemon = "silent";
-    bench.boot = boot;
-    assert.ok(!kinds(bench.run(13_000, () => unready)).includes("drain"), `boot ${boot}`);
-  }
-});
-
-test("§6: leaving hands over first, then tells, then ends", () => {
-  const bench = active();
-  const own = viewOf(bench.state).term;
-  assert.ok(
-    kinds(bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "leave", request: 2 })).includes(
-      "drain",
-    ),
-  );
-  bench.now += 1;
-  const done = bench.hear({ term: own + 1 });
-  assert.equal(kinds(done).at(-1), "exit");
-  assert.ok(heartbeats(done).at(-1)!.leaving);
 });
 
 test("§5: of two actives the one with fewer witnessed segments drains, whatever its term", () => {
@@ -422,6 +307,13 @@ test("§8: a node without the state lets the one that holds it gather itself, fo
   without.turn({ kind: "daemon", facts });
   const empty = { ...holder, position: { term: 0, sequence: 0 } };
   assert.ok(heartbeats(without.run(150, () => empty)).some(({ candidate }) => candidate));
+});
+
+test("§5: of two idle nodes with the same position the one that is ready asks, whatever the preference", () => {
+  const idle = { role: Role.Idle, gate: GateState.Shut, leaseMs: 0 } as const;
+  const asks = (ready: boolean): boolean =>
+    heartbeats(new Bench().run(150, () => ({ ...idle, ready }))).some(({ candidate }) => candidate);
+  assert.deepEqual([asks(false), asks(true)], [true, false]);
 });
 
 test("words that were heard before, or overtaken, change nothing", () => {

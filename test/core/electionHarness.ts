@@ -1,7 +1,9 @@
 // One machine under test with a willing kernel: effects are performed as heart's driver would, receipts come back at
 // once, and everything that was done is kept for the test to read.
 
+import assert from "node:assert/strict";
 import { GateState, type Millis, millis, Role, term } from "../../src/base/units.ts";
+import { viewOf } from "../../src/core/election/describe.ts";
 import { deadline, step } from "../../src/core/election/election.ts";
 import { createElection, type ElectionState } from "../../src/core/election/state.ts";
 import type {
@@ -171,3 +173,31 @@ export const heartbeats = (effects: readonly ElectionEffect[]): readonly Heartbe
 
 export const opens = (effects: readonly ElectionEffect[]): number =>
   effects.filter(({ kind }) => kind === "open").length;
+
+export const STANDBY = { role: Role.Standby, gate: GateState.Shut, leaseMs: 0, term: 2 } as const;
+
+/** A standby that has followed `a` for a second. */
+export function standby(bench = new Bench()): Bench {
+  bench.run(1000, () => ({}));
+  assert.equal(viewOf(bench.state).role, "standby");
+  return bench;
+}
+
+/** An active that was granted its gate by a silent second of nobody, and hears a standby since. */
+export function active(): Bench {
+  const bench = new Bench();
+  bench.run(1500);
+  assert.equal(viewOf(bench.state).role, "active");
+  bench.run(500, () => STANDBY);
+  return bench;
+}
+
+/** Drains by command, hears no answer for 100 ms, has withdrawn the offer, and holds the standby's word of that. */
+export function withdrawn(): { readonly bench: Bench; readonly word: ElectionInput } {
+  const bench = active();
+  bench.turn(bench.heartbeat(STANDBY), { kind: "command", command: "handover", request: 7 });
+  const { sequence } = bench.state;
+  bench.run(101, () => ({ ...STANDBY, echo: sequence }));
+  assert.equal(viewOf(bench.state).gate, "drain");
+  return { bench, word: bench.heartbeat(STANDBY) };
+}

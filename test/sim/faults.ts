@@ -122,10 +122,12 @@ function applyToNode(
       };
     case "daemon":
       node.daemonSilent += 1;
+      node.daemonSilentSince = Math.min(node.daemonSilentSince, world.now);
       if (action.announced) receive(world, node, { kind: "input", input: { kind: "daemon-restarting" } });
       else receive(world, node, { kind: "input", input: { kind: "daemon-gone" } });
       return () => {
         node.daemonSilent -= 1;
+        if (node.daemonSilent === 0) node.daemonSilentSince = Number.POSITIVE_INFINITY;
       };
     case "disk":
       return disk(node, action.how);
@@ -149,6 +151,7 @@ function crash(world: FaultWorld, node: SimNode, forgets: boolean): () => void {
   node.kernel.drained = false;
   node.kernel.present = false;
   node.synced = false;
+  node.followsTerm = -1;
   node.position = { term: 0, sequence: 0 };
   if (forgets) {
     node.disk = { current: 0, reserved: 0 };

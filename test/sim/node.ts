@@ -60,8 +60,15 @@ export interface SimNode {
   stallPercent: number;
   stallMaxMs: number;
   readonly probedAt: number[];
+  /** Up to here its kernel is whole: what it produced as active, or what it has received in full since. */
   position: { term: number; sequence: number };
+  /** Holds the whole state of the active, or of its own last term. */
   synced: boolean;
+  /** The active's term that it follows over a connection of this moment, and since when; -1: none. */
+  followsTerm: number;
+  followsSince: number;
+  /** Since when the daemon is silent; Infinity while it speaks. */
+  daemonSilentSince: number;
 }
 
 export function createNode(index: 0 | 1, rate: number, segments: number): SimNode {
@@ -95,6 +102,9 @@ export function createNode(index: 0 | 1, rate: number, segments: number): SimNod
     probedAt: new Array<number>(segments).fill(Number.NEGATIVE_INFINITY),
     position: { term: 0, sequence: 0 },
     synced: false,
+    followsTerm: -1,
+    followsSince: 0,
+    daemonSilentSince: Number.POSITIVE_INFINITY,
   };
 }
 
@@ -153,6 +163,7 @@ export function startHeart(world: NodeWorld, node: SimNode, config: ElectionStat
       now: millis(localNow(node, world.now)),
       stored: { current: term(node.disk.current), reserved: term(node.disk.reserved) },
       adopted: had ? { held: world.now < node.kernel.heldUntil, drained: node.kernel.drained } : null,
+      skip: Math.floor(world.now / 5),
       carriers: world.carriers(node),
     },
     world.unsafe,

@@ -20,6 +20,7 @@ import {
   stopHeart,
   virtualOf,
 } from "./node.ts";
+import { followLog, isBehind } from "./position.ts";
 import { createRandom, type Random } from "./random.ts";
 import { type Action, faultsEndAt, mediumName, type Scenario } from "./scenario.ts";
 
@@ -43,7 +44,6 @@ interface Event {
 }
 
 const DAEMON_INTERVAL_MS = 200;
-const SYNC_MS = 300;
 const GATE_REPAIR_MS = 15;
 /** A pair that nothing disturbed for this long is in its normal state. */
 const CALM_MS = 3000;
@@ -71,7 +71,6 @@ export class World implements FaultWorld {
   #faults = 0;
   /** When the last fault ended. */
   #cleanAt = 0;
-  #syncSince = -1;
 
   constructor(scenario: Scenario, unsafe: Mutation, logging: boolean) {
     this.#scenario = scenario;
@@ -182,9 +181,10 @@ export class World implements FaultWorld {
   #checkState(node: SimNode): void {
     const other = this.#other(node);
     // What a daemon last said may be 200 ms old: its honesty is judged elsewhere.
-    if (node.state?.daemon?.ready === true || node.position.term > other.position.term) return;
+    if (node.state?.daemon?.ready === true || node.synced || !isBehind(node, other)) return;
     if (!other.synced || !other.heartUp || other.state === null || node.state === null) return;
-    if (other.state.phase === "left" || other.state.daemon?.dressed !== true) return;
+    if (other.state.phase === "left" || other.state.daemon?.dressed !== true || other.daemonSilent > 0)
+      return;
     const heard =
       this.now - virtualOf(node, node.state.peer.heardAt) < 20 &&
       this.now - virtualOf(other, other.state.peer.heardAt) < 20;
@@ -363,7 +363,7 @@ export class World implements FaultWorld {
       if (!node.powered || !node.heartUp || node.daemonSilent > 0) return;
       const { position, synced } = node;
       const facts = {
-        ready: holds(node, this.now) || synced,
+        ready: holds(node, this.now) || (synced && holds(this.#other(node), this.now)),
         dressed: true,
         position: { ...position },
         sessions: 0,
@@ -375,24 +375,10 @@ export class World implements FaultWorld {
   }
 
   #synchronise(node: SimNode): void {
-    const other = this.#other(node);
-    if (holds(node, this.now)) {
-      node.position = { term: node.state?.term ?? 0, sequence: Math.floor(this.now) };
-      node.synced = true;
-      return;
-    }
-    if (!holds(other, this.now)) return;
     const connected = this.#scenario.paths.some(
       (path) => reaches(this.media[path]!, 0) && reaches(this.media[path]!, 1),
     );
-    if (!connected) {
-      node.synced = false;
-      this.#syncSince = -1;
-      return;
-    }
-    if (this.#syncSince < 0) this.#syncSince = this.now;
-    node.synced = this.now - this.#syncSince >= SYNC_MS;
-    if (node.synced) node.position = { term: other.state?.term ?? 0, sequence: Math.floor(this.now) };
+    followLog(node, this.#other(node), connected, this.now);
   }
 
   /** Something happens that excuses what is judged in a calm pair. */

@@ -7,7 +7,15 @@ import type { HeartbeatMessage } from "../../wire/peer.ts";
 import { decideOpening, startCandidacy } from "./lease.ts";
 import { compareIdle } from "./score.ts";
 import { sendHeartbeat } from "./speak.ts";
-import { type ElectionState, echoAgeMs, isDressed, nextOwnTerm, Phase, peerHeard } from "./state.ts";
+import {
+  type ElectionState,
+  echoAgeMs,
+  isDressed,
+  nextOwnTerm,
+  Phase,
+  peerHeard,
+  STORE_RETRY_MS,
+} from "./state.ts";
 import type { ElectionEffect } from "./types.ts";
 
 /** Three questions to its third parties. */
@@ -15,9 +23,14 @@ const HOLDER_GRACE_MS = 400;
 /** Its heart was started a moment ago, and its daemon has not spoken to it yet. */
 const DRESSING_GRACE_MS = 1000;
 
+/** The disk has taken a term in this life, or refused one, or had its second: it never keeps a node from opening. */
+const isDiskAnswered = (state: ElectionState): boolean =>
+  state.storedReserved > 0 || state.storeFailed || state.now - state.startedAt >= STORE_RETRY_MS;
+
 /** This node could open, as far as it depends on itself alone. */
 export const isEligible = (state: ElectionState): boolean =>
   isDressed(state) &&
+  isDiskAnswered(state) &&
   state.leaveRequest < 0 &&
   state.opening === null &&
   (state.phase === Phase.Standby || state.phase === Phase.Idle || state.phase === Phase.Lapsed);

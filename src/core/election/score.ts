@@ -7,6 +7,7 @@ import {
   type ElectionState,
   isDressed,
   isPreferred,
+  isReady,
   WITNESS_RECENT_MS,
   witnessBits,
 } from "./state.ts";
@@ -60,6 +61,8 @@ export function compareIdle(state: ElectionState, now: number, peer: HeartbeatMe
   if (positionTerm !== 0) return positionTerm;
   const sequence = (position?.sequence ?? 0) - peer.position.sequence;
   if (sequence !== 0) return sequence;
+  const ready = Number(isReady(state, now)) - Number(peer.ready);
+  if (ready !== 0) return ready;
   if (own !== other) return own - other;
   if (state.term !== peer.term) return state.term - peer.term;
   return isPreferred(state.config) ? 1 : -1;

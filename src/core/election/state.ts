@@ -171,6 +171,7 @@ export interface ElectionState {
   term: number;
   /** Heard of, or perhaps claimed in an earlier life of this node: never to be claimed (again) (I3). */
   termFloor: number;
+  readonly skip: number;
   /** Own terms up to this one are on disk as reserved. */
   storedReserved: number;
   storedCurrent: number;
@@ -271,6 +272,7 @@ export function createElection(
     phase: adopts ? Phase.Adopting : Phase.Idle,
     phaseSince: now,
     term: stored.current,
+    skip: start.skip ?? 0,
     termFloor: Math.max(stored.current, stored.reserved),
     storedReserved: 0,
     storedCurrent: -1,
@@ -408,9 +410,14 @@ export function tellRole(
   });
 }
 
-/** The smallest term that this node may claim now (I3). */
+/** The smallest own term above every term that is known: what is reserved on disk. */
+export const nextKnownTerm = (state: ElectionState): Term =>
+  nextTermOf(state.config.node, term(Math.max(state.term, state.termFloor)));
+
+/** The term that this node claims if it opens now (I3); see `ElectionStart.skip`. */
 export function nextOwnTerm(state: ElectionState): Term {
-  return nextTermOf(state.config.node, term(Math.max(state.term, state.termFloor)));
+  const next = nextKnownTerm(state);
+  return state.storedReserved > 0 ? next : term(next + 2 * state.skip);
 }
 
 /** The peer was heard within `dead`. */
@@ -467,7 +474,7 @@ export const isReady = (state: ElectionState, now: number): boolean =>
   state.daemon?.ready === true &&
   isDaemonFresh(state, now) &&
   isDressed(state) &&
-  (holdsGate(state) || nextOwnTerm(state) <= state.storedReserved);
+  (holdsGate(state) || nextKnownTerm(state) <= state.storedReserved);
 
 /** The longer wait that belongs to a longer lease: the same proportion as `dead` to `lease`. */
 export const waitOutMs = (state: ElectionState, leaseMs: number): Millis =>

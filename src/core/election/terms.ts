@@ -3,13 +3,13 @@
 
 import { term } from "../../base/units.ts";
 import { setAlarm } from "./alarms.ts";
-import { type ElectionState, nextOwnTerm, Phase, STORE_RETRY_MS, TERMS_RESERVED } from "./state.ts";
+import { type ElectionState, nextKnownTerm, Phase, STORE_RETRY_MS, TERMS_RESERVED } from "./state.ts";
 import type { ElectionEffect, ElectionInput } from "./types.ts";
 
 /** Asks for what should be on disk and is not; at most one question a second that says the same. */
 export function storeWhenDue(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   if (state.phase === Phase.Left) return;
-  const next = nextOwnTerm(state);
+  const next = nextKnownTerm(state);
   const satisfied = next <= state.storedReserved && state.storedCurrent === state.term;
   const overdue = state.storePending && now - state.storeAskedAt >= STORE_RETRY_MS;
   setAlarm(state, "term-not-stored", !satisfied && (state.storeFailed || overdue), effects);

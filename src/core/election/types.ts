@@ -38,6 +38,12 @@ export interface ElectionStart {
   readonly stored: { readonly current: Term; readonly reserved: Term };
   /** What the kernel still holds (`Gate.adopt()`); null where there was no gate of ours. */
   readonly adopted: { readonly held: boolean; readonly drained: boolean } | null;
+  /**
+   * A number that differs from life to life (seconds of the wall clock, say; default 0). Where the disk has not taken a
+   * single term in this life, claims skip so many of the own terms: an earlier life beside the same disk may have
+   * claimed the next ones without leaving a trace.
+   */
+  readonly skip?: number;
   /** Carrier of each segment at the start. */
   readonly carriers: readonly boolean[];
 }
