@@ -116,6 +116,12 @@ async function wipe(world: World, node: NodeName): Promise<void> {
   await run(["sh", "-c", WIPE], { inside: world.pids.get(node)! });
 }
 
+/** What `systemctl reload nftables` does on Debian, and many a script. */
+export async function flushRuleset(world: World, node: NodeName): Promise<void> {
+  world.note(`nft flush ruleset on ${node}`);
+  await run(["nft", "flush", "ruleset"], { inside: world.pids.get(node)! });
+}
+
 /** Every process of the node stands still for `forMs`, and goes on as if nothing had been. */
 export async function freeze(world: World, node: NodeName, forMs: number): Promise<void> {
   const pids = world.pair.processes(node);

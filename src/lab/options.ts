@@ -62,7 +62,8 @@ for 3 s), handover (20 planned ones), placement (how sessions are spread over th
 ${list(SCENARIOS.slice(5))}.
 ${list(Object.keys(COMPLAINTS))} play the one that shows it.
 Faults for --fault: port-dead [NODE], port-alive [NODE], power [NODE], boot NODE, freeze [NODE] [SECONDS],
-heart-crash [NODE], daemon-crash [NODE], handover. NODE is a, b, active (the default) or standby.
+heart-crash [NODE], daemon-crash [NODE], unplug [NODE] [DEVICES], plug [NODE] [DEVICES], heartbeats-cut,
+heartbeats-back, flush [NODE], handover. NODE is a, b, active (the default) or standby.
 
 docs/laboratory.md says what happens in each scenario, and what must hold.
 Exit codes: 0 all of it held, 1 not, 3 not possible on this machine (the message says what is missing), 64 wrong use.`;

@@ -4,7 +4,17 @@
 import { fileURLToPath } from "node:url";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
 import { nowMs } from "./clock.ts";
-import { boot, crashProcess, cutPower, freeze, killPorts, revivePorts } from "./faults.ts";
+import {
+  boot,
+  crashProcess,
+  cutHeartbeats,
+  cutPower,
+  flushRuleset,
+  freeze,
+  killPorts,
+  revivePorts,
+  setCarrier,
+} from "./faults.ts";
 import { startLoad } from "./load.ts";
 import type { LabContext } from "./options.ts";
 import { createPair, NODES, type NodeName, otherNode, PROGRAM } from "./pair.ts";
@@ -166,6 +176,13 @@ const FAULTS: Readonly<Record<string, (world: World, args: readonly string[]) =>
     freeze(world, await nodeOf(world, node), Number(seconds ?? FREEZE_SECONDS_DEFAULT) * 1000),
   "heart-crash": async (world, [node]) => crashProcess(world, await nodeOf(world, node), "heart"),
   "daemon-crash": async (world, [node]) => crashProcess(world, await nodeOf(world, node), "daemon"),
+  unplug: async (world, [node, ...devices]) =>
+    setCarrier(world, await nodeOf(world, node), false, ...(devices.length > 0 ? [devices] : [])),
+  plug: async (world, [node, ...devices]) =>
+    setCarrier(world, await nodeOf(world, node), true, ...(devices.length > 0 ? [devices] : [])),
+  "heartbeats-cut": (world) => cutHeartbeats(world, true),
+  "heartbeats-back": (world) => cutHeartbeats(world, false),
+  flush: async (world, [node]) => flushRuleset(world, await nodeOf(world, node)),
   handover: async (world) => handOver(world, await nodeOf(world, "active")),
 };
 

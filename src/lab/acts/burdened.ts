@@ -6,7 +6,7 @@ import type { AlarmCode } from "../../core/alarms.ts";
 import { BUSY_LOOP, DISK_WRITER, FORK_LOOP, startBurden, under } from "../burdens.ts";
 import { nowMs, sleep, until } from "../clock.ts";
 import { run } from "../commands.ts";
-import { killPorts } from "../faults.ts";
+import { flushRuleset, killPorts } from "../faults.ts";
 import { type NodeName, otherNode } from "../pair.ts";
 import { becomeEqual, becomeReady, noteTakeover, observe, type Stage } from "../stage.ts";
 import type { FloodTarget } from "../traffic/flood.ts";
@@ -20,14 +20,13 @@ const MAP_ELEMENTS = 100_000;
 const LIST_TIMEOUT_MS = 30_000;
 
 /** Somebody else's `nft flush ruleset` on a node, and how long until all of ours is back. */
-async function flushRuleset(stage: Stage, node: NodeName): Promise<void> {
+async function flushAndWait(stage: Stage, node: NodeName): Promise<void> {
   const { world } = stage;
   const inside = world.pids.get(node)!;
   const tables = async (): Promise<string> => (await run(["nft", "list", "tables"], { inside })).stdout;
   const before = (await tables()).split("\n").sort().join("\n");
   const startMs = nowMs();
-  await run(["nft", "flush", "ruleset"], { inside });
-  world.note(`nft flush ruleset on ${node}`);
+  await flushRuleset(world, node);
   const back = await until(BACK_TIMEOUT_MS, 50, async () => {
     if ((await tables()).split("\n").sort().join("\n") !== before) return null;
     return (await world.pair.roles()).ready ? true : null;
@@ -120,7 +119,7 @@ export const BURDENED_ACTS = {
     const times = scaled(stage, 10, 2);
     for (let round = 0; round < times; round += 1)
       for (const node of [stage.active, otherNode(stage.active)]) {
-        await flushRuleset(stage, node);
+        await flushAndWait(stage, node);
         await sleep(300 + Math.random() * 50);
       }
     stage.active = await becomeReady(stage.world, "after the flushes");
