@@ -34,6 +34,7 @@ export function onHeartbeat(
   if (input.boot !== peer.boot) {
     peer.boot = input.boot;
     peer.readyAt = Number.NEGATIVE_INFINITY;
+    peer.heardSince = now;
     peer.sequence = 0;
   }
   // The same words by another path, or older ones that were overtaken.

@@ -121,7 +121,7 @@ export interface PeerRecord {
   /** Highest sequence of this boot. */
   sequence: number;
   heardAt: number;
-  /** Since when it has been heard without a break of `dead`. */
+  /** Since when this boot of it has been heard without a break of `dead`. */
   heardSince: number;
   message: HeartbeatMessage | null;
   /** Upper bound of the lease that its kernel may hold, ms, by what it said last. */
