@@ -8,11 +8,11 @@ import { parse } from "yaml";
 import { connectControl, type Unnumbered } from "../admin/control.ts";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
 import type { DaemonMessage, DaemonRequest } from "../wire/control.ts";
-import { DEFAULT_NODE_FILE, DEFAULT_RUNTIME_DIRECTORY } from "./defaults.ts";
+import { DEFAULT_NODE_FILE, DEFAULT_RUNTIME_DIRECTORY, DEFAULT_STATE_DIRECTORY } from "./defaults.ts";
 import { CommandFailure } from "./failure.ts";
 
-/** The runtime directory that a node's file names, absolute; the default where it names none. */
-export function runtimeDirectoryOf(nodeFile: string): string {
+/** The directories that a node's file names, absolute; the defaults where it names none. */
+export function directoriesOf(nodeFile: string): { readonly runtime: string; readonly state: string } {
   let text: string;
   try {
     text = readFileSync(nodeFile, "utf8");
@@ -29,14 +29,21 @@ export function runtimeDirectoryOf(nodeFile: string): string {
     });
     throw new CommandFailure(refusal, code === "EACCES" ? ExitCode.NoPermission : ExitCode.BadConfiguration);
   }
-  let named: unknown;
+  let named: { runtime?: unknown; state?: unknown } | null = null;
   try {
-    named = (parse(text, { logLevel: "silent" }) as { runtime?: unknown } | null)?.runtime;
+    named = parse(text, { logLevel: "silent" });
   } catch {
     // `understudy check` tells what is wrong with it; here the default is as good a guess as any.
   }
-  return typeof named === "string" ? resolve(dirname(nodeFile), named) : DEFAULT_RUNTIME_DIRECTORY;
+  const absolute = (name: unknown, otherwise: string): string =>
+    typeof name === "string" ? resolve(dirname(nodeFile), name) : otherwise;
+  return {
+    runtime: absolute(named?.runtime, DEFAULT_RUNTIME_DIRECTORY),
+    state: absolute(named?.state, DEFAULT_STATE_DIRECTORY),
+  };
 }
+
+export const runtimeDirectoryOf = (nodeFile: string): string => directoriesOf(nodeFile).runtime;
 
 /** The control socket of the node that `nodeFile` describes. */
 export const controlSocketOf = (nodeFile: string): string =>

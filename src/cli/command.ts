@@ -64,13 +64,25 @@ export async function restart(
   terminal.out(options.json ? `${JSON.stringify({ done: "restart", what, message })}\n` : `${message}\n`);
 }
 
+/** A node that cannot be asked to stop may still lie in the kernel: the way out is another one. */
+function whereNobodyAnswers(error: unknown): unknown {
+  if (!(error instanceof CommandFailure) || error.exitCode !== ExitCode.Unavailable) return error;
+  const { operation, code, words } = error.refusal;
+  const advice =
+    "`understudy stop --clean` ends heart and removes what is left in the kernel (`understudy doctor` lists it).";
+  const refusal = new BoundaryError({ operation, code, ...(words === undefined ? {} : { words }), advice });
+  return new CommandFailure(refusal, error.exitCode);
+}
+
 /** Gives the order, waits until it is carried out, and prints what the daemon says became of it. */
 export async function command(
   kind: "handover" | "stop",
   options: { readonly node: string; readonly json: boolean },
   terminal: Terminal,
 ): Promise<void> {
-  const answer = await askDaemon(options.node, { kind }, ORDER_MS_MAX);
+  const answer = await askDaemon(options.node, { kind }, ORDER_MS_MAX).catch((error: unknown) => {
+    throw kind === "stop" ? whereNobodyAnswers(error) : error;
+  });
   if (answer.kind !== "done") throw new Error(`the daemon answered "${answer.kind}" to ${kind}`);
   if (kind === "stop") await untilGone(controlSocketOf(options.node));
   const message = kind === "stop" ? "stopped: nothing of Understudy is left in the kernel" : answer.message;

@@ -10,7 +10,7 @@ import type { Config, PathConfig } from "../core/config.ts";
 import { formatErrors } from "../core/configTree.ts";
 import type { DoctorFacts, KeyFact, PathAttempt } from "../core/doctor/facts.ts";
 import { isHealthy, judge } from "../core/doctor/judge.ts";
-import { loadIdentity } from "../peer/identity.ts";
+import { fingerprintOf, loadIdentity, parsePublicKey } from "../peer/identity.ts";
 import { renderDoctor } from "../views/doctor.ts";
 import { askDaemon, runtimeDirectoryOf } from "./ask.ts";
 import { probeConntrack, probeFeatures, probeTools } from "./doctorKernel.ts";
@@ -26,23 +26,30 @@ const ANSWER_MS = 5000;
 async function askForView(nodeFile: string): Promise<DoctorFacts["daemon"]> {
   try {
     const answer = await askDaemon(nodeFile, { kind: "show", what: "pair" }, ANSWER_MS);
-    return { answers: true, view: answer.kind === "pair" ? answer.view : null, words: "" };
+    return { mayAsk: true, answers: true, view: answer.kind === "pair" ? answer.view : null, words: "" };
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
     const { words, code } = error.refusal;
     // One that refuses does answer.
-    return { answers: error.exitCode === ExitCode.Failed, view: null, words: words ?? code };
+    const mayAsk = error.exitCode !== ExitCode.NoPermission;
+    return { mayAsk, answers: error.exitCode === ExitCode.Failed, view: null, words: words ?? code };
   }
 }
 
 function keyFact(config: Config): KeyFact {
   const { keyFile: file, ownKeys: listed } = config;
+  const peer = config.peerKeys.flatMap((key) => {
+    const raw = parsePublicKey(key);
+    return raw === null ? [] : [fingerprintOf(raw)];
+  });
   try {
-    return { file, publicKey: loadIdentity(file).publicKey, refusal: null, listed };
+    const { publicKey, fingerprint } = loadIdentity(file);
+    return { file, publicKey, refusal: null, listed, fingerprints: { own: fingerprint, peer } };
   } catch (error) {
     if (!(error instanceof BoundaryError)) throw error;
     const words = `${error.operation}: ${error.words ?? error.code}`;
-    return { file, publicKey: null, refusal: { words, advice: error.advice ?? "" }, listed };
+    const refusal = { words, advice: error.advice ?? "" };
+    return { file, publicKey: null, refusal, listed, fingerprints: { own: null, peer } };
   }
 }
 
@@ -91,13 +98,16 @@ export async function gather(nodeFile: string): Promise<DoctorFacts> {
   return {
     nodeFile,
     asRoot: process.getuid?.() === 0,
-    configuration: config && { pair: config.pair, node: config.node },
+    configuration: config && { pair: config.pair, node: config.node, digest: config.digest },
     configurationErrors: formatErrors(errors).split("\n").filter(Boolean),
     key: config && keyFact(config),
     daemon,
     heartAnswers,
     listeners: findListeners(),
-    attempts: daemon.view?.heart || config === null ? [] : await Promise.all(config.paths.map(attempt)),
+    attempts:
+      !daemon.mayAsk || daemon.view?.heart || config === null
+        ? []
+        : await Promise.all(config.paths.map(attempt)),
     features: await probeFeatures(),
     tools: probeTools(),
     conntrack: probeConntrack(),

@@ -10,7 +10,7 @@ const rows = (value: unknown): readonly Fields[] | null =>
 
 /** Names that only Understudy gives: `us-lan`, `us-l12`. */
 const SERVICE_DEVICE = /^us-(lan|l\d{1,3})$/;
-const TABLES = ["understudy", "understudy-gate", "understudy-guard"];
+const TABLES = ["understudy", "understudy-gate", "understudy-gate-bar", "understudy-guard"];
 
 const isOurTable = (table: unknown): boolean => {
   const number = Number(table);
@@ -28,15 +28,19 @@ function interfaces(): string[] | null {
   );
 }
 
-function tables(): string[] | null {
+/** Tables of ours in nftables; null where they cannot be listed. */
+export function ourTables(): { readonly family: string; readonly name: string }[] | null {
   const listing = listJson("nft", ["-j", "list", "tables"]) as { nftables?: unknown } | null;
   return (
     rows(listing?.nftables)
       ?.map(({ table }) => table as { family?: string; name?: string } | undefined)
-      .filter((table) => TABLES.includes(table?.name ?? ""))
-      .map((table) => `nft table ${table?.family} ${table?.name}`) ?? null
+      .map((table) => ({ family: table?.family ?? "", name: table?.name ?? "" }))
+      .filter(({ name }) => TABLES.includes(name)) ?? null
   );
 }
+
+const tables = (): string[] | null =>
+  ourTables()?.map(({ family, name }) => `nft table ${family} ${name}`) ?? null;
 
 function rules(family: "-4" | "-6"): string[] | null {
   const listed = rows(listJson("ip", ["-json", family, "rule", "show"]));

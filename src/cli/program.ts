@@ -62,6 +62,7 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
     .description("run this node: starts heart where none runs, then is the daemon, until it is told to stop")
     .option("--node <file>", "the node's own configuration file", DEFAULT_NODE_FILE)
     .action(async ({ node }: { node: string }) => {
+      (await import("./privilege.ts")).assertMayRun();
       const { runDaemon } = await import("../daemon.ts");
       finish((await runDaemon(node)) as ExitCode);
     });
@@ -76,7 +77,11 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
     );
   withNode(program.command("stop"))
     .description("hand over where the standby is ready, then take this node out and clean up all of it")
-    .action(async (options: Common) => (await import("./command.ts")).command("stop", options, terminal));
+    .option("--clean", "where no daemon answers: end heart, and remove what is left in the kernel")
+    .action(async (options: Common & { readonly clean?: true }) => {
+      if (options.clean) await (await import("./clean.ts")).clean(options, terminal);
+      else await (await import("./command.ts")).command("stop", options, terminal);
+    });
 }
 
 /** The filter of `show sessions`, and a usage error where an option of it is given to another view. */
@@ -124,11 +129,19 @@ function addLocalCommands(program: Command, terminal: Terminal, finish: Finish):
       finish(check(files.length === 0 ? [DEFAULT_NODE_FILE] : files, { json }, terminal));
     });
   withJson(program.command("keygen"))
-    .description("make this node's key; prints the line for the pair's file")
+    .description("make this node's key, or show it; prints the line for the pair's file")
     .option("--out <file>", "where to write it; never over a file that is there", DEFAULT_KEY_FILE)
-    .action(async (options: { out: string; json: boolean }) =>
-      (await import("./keygen.ts")).makeKey(options, terminal),
-    );
+    .addOption(
+      new Option(
+        "--show [file]",
+        "show the public half and the fingerprint of a key that is there",
+      ).conflicts("out"),
+    )
+    .action(async (options: { out: string; show?: string | true; json: boolean }) => {
+      const { makeKey, showKey } = await import("./keygen.ts");
+      if (options.show === undefined) makeKey(options, terminal);
+      else showKey({ file: options.show === true ? null : options.show, json: options.json }, terminal);
+    });
   withNode(program.command("doctor"))
     .description("look for what is wrong: the port, the peer, keys, the kernel's features, leftovers")
     .action(async (options: Common) => finish(await (await import("./doctor.ts")).doctor(options, terminal)));

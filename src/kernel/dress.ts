@@ -110,7 +110,7 @@ export function openForwarding(config: Config): string[] {
  * Takes off everything that is ours, whatever configuration it came from, and nothing else. Taking off what is
  * not there succeeds. The ruleset and the gate have owners of their own.
  */
-export function undress(config: Config): string[] {
+export function undress(config: Pick<Config, "stateDirectory">): string[] {
   return withSocket((socket) => {
     const links = listLinks(socket).filter(isOurs);
     const changes = [...putRules(socket, [])];

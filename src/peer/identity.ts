@@ -22,6 +22,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { BoundaryError } from "../base/errors.ts";
 import { KEY_FILE_BYTES_MAX } from "../base/limits.ts";
@@ -100,12 +101,16 @@ export function identityOf(privateKey: KeyObject): Identity {
 export function keygen(file: string): PublicIdentity {
   const operation = `write a new key to ${file}`;
   const { privateKey } = generateKeyPairSync("ed25519");
-  const fd = boundary(operation, adviceFor(file), () =>
+  const advice = {
+    EEXIST: `a key that exists is never overwritten: \`understudy keygen --show ${file}\` prints its public half; to make another, move it away first`,
+    ENOENT: `make the directory first: mkdir -m 700 ${dirname(file)}`,
+  };
+  const fd = boundary(operation, advice, () =>
     // O_EXCL: never over a key that is there, and never through a symbolic link.
     openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600),
   );
   try {
-    boundary(operation, undefined, () => {
+    boundary(operation, {}, () => {
       fchmodSync(fd, 0o600);
       writeSync(fd, privateKey.export({ format: "pem", type: "pkcs8" }).toString());
       fsyncSync(fd);
@@ -126,7 +131,8 @@ export function keygen(file: string): PublicIdentity {
  */
 export function loadIdentity(file: string): Identity {
   const operation = `read the key ${file}`;
-  const pem = boundary(operation, `make one with: understudy keygen --out ${file}`, () => {
+  const advice = { ENOENT: `make one with: understudy keygen --out ${file}` };
+  const pem = boundary(operation, advice, () => {
     // O_NONBLOCK: a pipe in the key's place must not hold up the start.
     const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
@@ -183,20 +189,18 @@ function parsePrivateKey(pem: string, operation: string): KeyObject {
   return key;
 }
 
-function adviceFor(file: string): string {
-  return `a key that exists is never overwritten; to make another, move ${file} away first`;
-}
-
-/** Runs `work`, and turns an errno of the file system into a BoundaryError. */
-function boundary<T>(operation: string, advice: string | undefined, work: () => T): T {
+/** Runs `work`, and turns an errno of the file system into a BoundaryError, with the advice for that errno. */
+function boundary<T>(operation: string, advices: Readonly<Record<string, string>>, work: () => T): T {
   try {
     return work();
   } catch (cause) {
     if (!(cause instanceof Error) || cause instanceof BoundaryError || !("code" in cause)) throw cause;
     const code = String(cause.code);
-    const helps = advice !== undefined && (code === "EEXIST" || code === "ENOENT");
+    const advice = advices[code];
+    // Without the code, the call and the path that Node puts around the system's words.
+    const words = /^[A-Z0-9]+: ([^,]+)/.exec(cause.message)?.[1] ?? cause.message;
     throw new BoundaryError(
-      { operation, code, words: cause.message, ...(helps ? { advice } : {}) },
+      { operation, code, words, ...(advice === undefined ? {} : { advice }) },
       { cause },
     );
   }

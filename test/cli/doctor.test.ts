@@ -72,6 +72,30 @@ test("what a dead node left behind is listed", { skip }, () => {
   ]);
 });
 
+test("stop --clean removes what a dead node left behind, and nothing else", { skip }, () => {
+  const clean = `${join(home, "bin", "understudy")} stop --clean --json --node ${join(directory, "node.yaml")}`;
+  writeFileSync(join(directory, "node.yaml"), "runtime: run\nstate: state\n");
+  const ran = inNamespace(`ip link set lo up
+    ip link add p0 type veth peer name p1
+    ip link add us-lan link p0 group 1148 type macvlan mode bridge
+    ip link set us-lan up
+    ip link set p0 up
+    ip route add 10.20.0.0/16 dev us-lan table 114801 proto 148
+    ip rule add iif us-lan fwmark 1/0xff table 114801 pref 1148 protocol 148
+    nft add table inet understudy
+    nft add table netdev understudy-gate
+    nft add table inet somebody
+    ${clean}
+    ip -br link | cut -d' ' -f1; nft list tables; ip rule | wc -l
+    ${clean}`);
+  rmSync(join(directory, "node.yaml"));
+  assert.equal(ran.status, 0, ran.stderr);
+  const [first, ...rest] = ran.stdout.trim().split("\n");
+  assert.match(JSON.parse(first!).message, /nothing of Understudy is left/);
+  assert.deepEqual(rest.slice(0, -1), ["lo", "p1@p0", "p0@p1", "table inet somebody", "3"]);
+  assert.equal(JSON.parse(rest.at(-1)!).message, "nothing of Understudy was there");
+});
+
 test("a stranger on port 1148 is named, on TCP and on UDP", { skip }, () => {
   const stranger = join(directory, "stranger.mjs");
   // It listens, runs the doctor beside itself, and ends with it.

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { ExitCode } from "../../src/base/errors.ts";
 import { reportFailure } from "../../src/cli/failure.ts";
+import { assertMayRun, mayAdministerNetwork } from "../../src/cli/privilege.ts";
 import { alarmOf } from "../../src/core/alarms.ts";
 import { plainStyle } from "../../src/views/text.ts";
 import { cli, createWorld, type World } from "./harness.ts";
@@ -89,6 +90,42 @@ test("keygen writes a private key once, and prints what the other node needs", a
   assert.equal(again.exitCode, ExitCode.Refused);
   assert.match(again.err, /^understudy: write a new key to .*EEXIST/);
   assert.equal(readFileSync(file, "utf8"), content);
+});
+
+test("keygen --show prints the public half of a key that is there", async () => {
+  const file = join(world.directory, "node.key");
+  const made = JSON.parse((await cli("keygen", "--out", file, "--json")).out);
+  const shown = await cli("keygen", "--show", file);
+  assert.equal(shown.exitCode, ExitCode.Ok);
+  assert.ok(shown.out.includes(made.publicKey) && shown.out.includes(made.fingerprint));
+  assert.deepEqual(JSON.parse((await cli("keygen", "--show", file, "--json")).out), made);
+  const { err } = await cli("keygen", "--show", join(world.directory, "other.key"));
+  assert.match(err, /ENOENT: no such file or directory\n {2}make one with: understudy keygen --out/);
+});
+
+test("keygen into a directory that is not there: says so once, and how to make it", async () => {
+  const { err } = await cli("keygen", "--out", join(world.directory, "missing", "node.key"));
+  assert.equal(err.match(/ENOENT/g)?.length, 1);
+  assert.match(err, /\n {2}make the directory first: mkdir -m 700 .*missing\n$/);
+});
+
+test("run without the right to administer the network: told first, with its exit code", () => {
+  assert.ok(mayAdministerNetwork("Name:\tnode\nCapEff:\t000001ffffffffff\n"));
+  assert.ok(!mayAdministerNetwork("CapEff:\t0000000000000000\n"));
+  assert.throws(() => assertMayRun("CapEff:\t0000000000000400\n"), { exitCode: ExitCode.NoPermission });
+});
+
+test("stop where no daemon answers: how to clean up", async () => {
+  const { exitCode, err } = await cli("stop", "--node", world.nodeFile);
+  assert.equal(exitCode, ExitCode.Unavailable);
+  assert.match(err, /understudy stop --clean/);
+});
+
+test("stop --clean takes nothing from a daemon that runs", async () => {
+  await world.serve((request) => ({ kind: "done", request: request.request, message: "" }));
+  const { exitCode, err } = await cli("stop", "--clean", "--node", world.nodeFile);
+  assert.equal(exitCode, ExitCode.Failed);
+  assert.match(err, /the daemon of this node runs/);
 });
 
 test("keygen prints the line for the pair's file", async () => {

@@ -25,6 +25,7 @@ const view = {
   ready: true,
   reasons: [],
   alarms: [],
+  configurationDigest: "1f0c2a9b",
   heart,
   replication: { connected: true, path: "sync" },
 } as unknown as PairView;
@@ -32,10 +33,16 @@ const view = {
 const healthy: DoctorFacts = {
   nodeFile: "/etc/understudy/node.yaml",
   asRoot: true,
-  configuration: { pair: "office", node: "a" },
+  configuration: { pair: "office", node: "a", digest: "1f0c2a9b" },
   configurationErrors: [],
-  key: { file: "node.key", publicKey: "ed25519:A", refusal: null, listed: ["ed25519:B", "ed25519:A"] },
-  daemon: { answers: true, view, words: "" },
+  key: {
+    file: "node.key",
+    publicKey: "ed25519:A",
+    refusal: null,
+    listed: ["ed25519:B", "ed25519:A"],
+    fingerprints: { own: "SHA256:own", peer: ["SHA256:peer"] },
+  },
+  daemon: { mayAsk: true, answers: true, view, words: "" },
   heartAnswers: true,
   listeners: [tcp, udp],
   attempts: [],
@@ -46,7 +53,7 @@ const healthy: DoctorFacts = {
 };
 const down: DoctorFacts = {
   ...healthy,
-  daemon: { answers: false, view: null, words: "no such socket" },
+  daemon: { mayAsk: true, answers: false, view: null, words: "no such socket" },
   heartAnswers: false,
   listeners: [],
   remains: [],
@@ -59,7 +66,7 @@ const lacking = (feature: Feature, presence: "missing" | "unknown"): DoctorFacts
 const alarm = (code: string, severity: string): object => ({ code, severity, text: "It is so.", advice: "" });
 const seen = (changes: object): DoctorFacts => ({
   ...healthy,
-  daemon: { answers: true, view: { ...view, ...changes }, words: "" },
+  daemon: { mayAsk: true, answers: true, view: { ...view, ...changes }, words: "" },
 });
 
 test("a healthy node: everything is fine", () => {
@@ -107,6 +114,12 @@ for (const [fault, facts, code, level] of [
     "wrong",
   ],
   ["no replication", seen({ replication: { connected: false } }), "REPLICATION_DOWN", "wrong"],
+  [
+    "an edited file that is not loaded",
+    seen({ configurationDigest: "00000000" }),
+    "CONFIGURATION_NOT_LOADED",
+    "warning",
+  ],
   ["not ready", seen({ ready: false, reasons: ["no snapshot"] }), "NOT_READY", "wrong"],
   ["a critical alarm", seen({ alarms: [alarm("GATE_MISSING", "critical")] }), "GATE_MISSING", "wrong"],
   ["an alarm", seen({ alarms: [alarm("PATH_SILENT", "warning")] }), "PATH_SILENT", "warning"],
@@ -163,6 +176,26 @@ for (const [fault, facts, code, level] of [
       assert.ok(`${found.consequence}${found.advice}` !== "" || found.subject === "alarm");
   });
 }
+
+test("who may not ask the daemon does not claim that it is down, nor that its things are leftovers", () => {
+  const facts: DoctorFacts = {
+    ...down,
+    asRoot: false,
+    daemon: { ...down.daemon, mayAsk: false, words: "EACCES" },
+    listeners: [{ ...tcp, pid: null, name: "" }],
+    remains: ["interface us-lan"],
+  };
+  const codes = judge(facts).map((each) => each.code);
+  assert.ok(codes.includes("PROCESSES_UNSEEN"));
+  for (const code of ["NOT_RUNNING", "DAEMON_DOWN", "PORT_SILENT", "REMAINS"])
+    assert.ok(!codes.includes(code));
+});
+
+test("fingerprints are there to be read aloud", () => {
+  const page = renderDoctor(judge(healthy), { style: plainStyle });
+  assert.match(page, /SHA256:own/);
+  assert.match(page, /for the other node: SHA256:peer/);
+});
 
 test("what lies in the kernel is no leftover while it is in use", () => {
   assert.ok(judge(healthy).some((each) => each.code === "IN_USE"));

@@ -121,6 +121,8 @@ export interface KeyFact {
   readonly refusal: { readonly words: string; readonly advice: string } | null;
   /** Public keys that the pair's file lists for this node. */
   readonly listed: readonly string[];
+  /** For reading aloud: of this node's key, and of those that the pair's file lists for the peer. */
+  readonly fingerprints: { readonly own: string | null; readonly peer: readonly string[] };
 }
 
 /** An attempt to reach the peer, made where no daemon could be asked. */
@@ -138,11 +140,18 @@ export interface DoctorFacts {
   /** Asked by root; others cannot see everything, and that is no fault of the node. */
   readonly asRoot: boolean;
   /** Null where the configuration does not hold: then nothing that depends on it was looked at. */
-  readonly configuration: { readonly pair: string; readonly node: "a" | "b" } | null;
+  readonly configuration: {
+    readonly pair: string;
+    readonly node: "a" | "b";
+    /** Of the pair's file, hex. */
+    readonly digest: string;
+  } | null;
   /** Mistakes of the files, then what the machine lacks of what they name, a line each. */
   readonly configurationErrors: readonly string[];
   readonly key: KeyFact | null;
   readonly daemon: {
+    /** False where this user may not ask it: then nothing is known of it, nor of heart. */
+    readonly mayAsk: boolean;
     readonly answers: boolean;
     readonly view: PairView | null;
     /** Why it could not be asked. */

@@ -53,7 +53,21 @@ function judgeConfiguration(facts: DoctorFacts): Finding[] {
     }),
   );
   if (facts.configuration === null || mistakes.length > 0) return mistakes;
-  const { pair, node } = facts.configuration;
+  const { pair, node, digest } = facts.configuration;
+  const loaded = facts.daemon.view?.configurationDigest;
+  if (loaded !== undefined && loaded !== digest)
+    return [
+      finding(
+        "warning",
+        subject,
+        "CONFIGURATION_NOT_LOADED",
+        `the pair's file is ${digest.slice(0, 8)}, the daemon runs with ${loaded.slice(0, 8)}: it was edited since`,
+        {
+          consequence: "what was edited is not in force on this node",
+          advice: "Load it as operations.md §7 says: the standby first.",
+        },
+      ),
+    ];
   return [finding("fine", subject, "CONFIGURATION", `${facts.nodeFile}: node ${node} of pair ${pair}`)];
 }
 
@@ -82,7 +96,13 @@ function judgeKey(facts: DoctorFacts): Finding[] {
         },
       ),
     ];
-  return [finding("fine", subject, "KEY", `${key.file} is private, and the pair's file lists it`)];
+  const { own, peer } = key.fingerprints;
+  return [
+    finding("fine", subject, "KEY", `${key.file} is private, and the pair's file lists it: ${own ?? ""}`),
+    ...peer.map((each) =>
+      finding("fine", subject, "PEER_KEY_LISTED", `the pair's file lists for the other node: ${each}`),
+    ),
+  ];
 }
 
 /** Ours by its name (set with PR_SET_NAME) or by what it runs. */
@@ -124,6 +144,7 @@ function judgePort(facts: DoctorFacts): Finding[] {
         ),
       ];
     if (there.length > 0) return [finding("fine", subject, "PORT", there.map(who).join(", "))];
+    if (!facts.daemon.mayAsk) return [finding("note", subject, "PORT_FREE", "nobody listens")];
     const should = protocol === "tcp" ? facts.daemon.answers : facts.heartAnswers;
     if (!should)
       return [finding("note", subject, "PORT_FREE", "nobody listens, and nobody should: it does not run")];
@@ -144,6 +165,18 @@ function judgePort(facts: DoctorFacts): Finding[] {
 
 function judgeProcesses(facts: DoctorFacts): Finding[] {
   const { daemon, heartAnswers } = facts;
+  if (!daemon.mayAsk)
+    return [
+      finding(
+        "note",
+        "processes",
+        "PROCESSES_UNSEEN",
+        `whether it runs, only root may ask: ${daemon.words}`,
+        {
+          advice: "Run `sudo understudy doctor`.",
+        },
+      ),
+    ];
   const restart = "Start it: systemctl start understudy.";
   if (daemon.answers && heartAnswers)
     return [finding("fine", "processes", "RUNNING", "daemon and heart answer")];
@@ -318,9 +351,9 @@ function judgeConntrack(facts: DoctorFacts): Finding[] {
 function judgeRemains(facts: DoctorFacts): Finding[] {
   const subject = "leftovers";
   const { remains } = facts;
-  if (remains === null)
+  if (remains === null || !facts.daemon.mayAsk)
     return [
-      finding("note", subject, "REMAINS_UNSEEN", "cannot be listed", {
+      finding("note", subject, "REMAINS_UNSEEN", "cannot be listed, or not told from what is in use", {
         advice: "Run `sudo understudy doctor`.",
       }),
     ];
@@ -330,7 +363,7 @@ function judgeRemains(facts: DoctorFacts): Finding[] {
   return remains.map((each) =>
     finding("warning", subject, "REMAINS", `${each}, while nothing of ours runs`, {
       consequence: "harmless while its gate is shut; the next start takes it over or replaces it",
-      advice: "systemctl start understudy; to clean up for good, then systemctl stop understudy.",
+      advice: "`systemctl start understudy` takes it over; `understudy stop --clean` removes it.",
     }),
   );
 }
