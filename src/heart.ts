@@ -22,7 +22,7 @@ import { Notices } from "./heart/state.ts";
 import { openTermStore, readTerms } from "./heart/termStore.ts";
 import { createGate, type Gate } from "./kernel/gate.ts";
 import { listLinks, openRouteSocket, setLinkUp } from "./kernel/interfaces.ts";
-import { confineTo, processors, setProcessName, setRealTimePriority } from "./kernel/libc.ts";
+import { confineTo, interfaceIndex, processors, setProcessName, setRealTimePriority } from "./kernel/libc.ts";
 import { loadIdentity } from "./peer/identity.ts";
 
 /** Above the kernel's own threads for interrupts would be too much; above everything of users' is needed. */
@@ -51,13 +51,35 @@ function portMacs(config: Config): readonly string[] {
   }
 }
 
+/** Those that are there: one that is missing may be why the gate could not be put back. */
 function setLinksUp(config: Config, up: boolean): void {
   const socket = openRouteSocket();
   try {
-    for (const { device } of servicesOf(config)) setLinkUp(socket, device, up);
+    for (const { device } of servicesOf(config))
+      if (interfaceIndex(device) !== 0) setLinkUp(socket, device, up);
   } finally {
     socket.close();
   }
+}
+
+/**
+ * Puts the gate back where it was removed or changed. Installing lets nothing through at any instant, so the interfaces
+ * stay up: going down would cost them their IPv4 routes. Where it fails there is no gate, hence no interface
+ * (failover §1), until it works; the daemon then mends what hangs on them.
+ */
+function gateRepair(config: Config, gate: Gate): () => void {
+  let isDown = false;
+  return () => {
+    try {
+      gate.install();
+    } catch (error) {
+      if (!isDown) setLinksUp(config, false);
+      isDown = true;
+      throw error;
+    }
+    if (isDown) setLinksUp(config, true);
+    isDown = false;
+  };
 }
 
 async function main(config: Config): Promise<void> {
@@ -113,11 +135,7 @@ async function main(config: Config): Promise<void> {
       else control.answer(effect);
       control.changed();
     },
-    repairGate: () => {
-      setLinksUp(config, false);
-      gate.install();
-      setLinksUp(config, true);
-    },
+    repairGate: gateRepair(config, gate),
   });
   const control = await serveHeart({
     path: join(config.runtimeDirectory, "heart.sock"),

@@ -62,7 +62,9 @@ export function compileGuard(config: Config): string {
   return `table inet ${GUARD_TABLE}
 delete table inet ${GUARD_TABLE}
 table inet ${GUARD_TABLE} {
- comment "understudy guard ${sha256Hex(body).slice(0, DIGEST_DIGITS)}"
+ chain digest {
+  comment "understudy guard ${sha256Hex(body).slice(0, DIGEST_DIGITS)}"
+ }
 ${body}}
 `;
 }

@@ -26,13 +26,16 @@ const list = (items: readonly string[]): string => `{ ${items.join(", ")} }`;
 
 /**
  * One transaction that puts the table in place of whatever has its name. `slots`: 4096 link ids, 0 for none.
- * Ends in a newline. The comment names everything but the slots (`rulesetDigest`).
+ * Ends in a newline. The comment names everything but the slots (`rulesetDigest`); it is a
+ * chain's, because that of a table with an owner could not be changed.
  */
 export function compileRuleset(config: Config, slots: Uint8Array): string {
   return `table inet ${RULESET_TABLE}
 delete table inet ${RULESET_TABLE}
 table inet ${RULESET_TABLE} {
- comment "${rulesetDigest(config)}"
+ chain digest {
+  comment "${rulesetDigest(config)}"
+ }
  map slots {
   typeof numgen inc mod ${SLOTS} : ct mark
 ${elementsText(slots)} }
@@ -40,7 +43,7 @@ ${chains(config)}}
 `;
 }
 
-/** What the table's comment says where it is up to date, slots aside. */
+/** What the comment says where the table is up to date, slots aside. */
 export function rulesetDigest(config: Config): string {
   return `understudy ruleset ${sha256Hex(chains(config)).slice(0, DIGEST_DIGITS)}`;
 }

@@ -7,7 +7,8 @@ import { computeSlots } from "../core/placement.ts";
 import { compileRuleset } from "../core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
 import { applyGuard, removeGuard } from "../kernel/guardTable.ts";
-import { applyRuleset, removeRuleset } from "../kernel/nftables.ts";
+import { applyRuleset, removeRuleset } from "../kernel/rulesetTable.ts";
+import { OwnTables } from "../kernel/tables.ts";
 
 /** What a look at the dress found. */
 export interface Mended {
@@ -26,6 +27,7 @@ export class Wardrobe {
   /** Changes made so far, and the last one. */
   #told = 0;
   #last = "";
+  #tables: OwnTables | null = null;
 
   constructor(config: Config, log: (line: string) => void) {
     this.#config = config;
@@ -43,19 +45,20 @@ export class Wardrobe {
 
   /** Port 1148 is guarded: before anything of ours listens there. */
   guard(): void {
-    if (applyGuard(this.#config)) this.#tell([`rules: table inet ${GUARD_TABLE}`]);
+    if (applyGuard(this.#config, this.#own())) this.#tell([`rules: table inet ${GUARD_TABLE}`]);
   }
 
   /** What `guard` did, where nothing listens any more. */
   unguard(): void {
-    removeGuard();
+    removeGuard(this.#own());
   }
 
   /** The gate is on: everything up, translation in place, forwarding last. */
   dress(): void {
     this.guard();
     this.#tell(raiseInterfaces(this.#config));
-    if (applyRuleset(compileRuleset(this.#config, this.slots))) this.#tell(["rules: table inet understudy"]);
+    if (applyRuleset(compileRuleset(this.#config, this.slots), this.#own()))
+      this.#tell(["rules: table inet understudy"]);
     this.#tell(openForwarding(this.#config));
   }
 
@@ -75,8 +78,14 @@ export class Wardrobe {
   /** Removes all of it and nothing else; what is not there is as good as removed. */
   undress(): void {
     this.#tell(undress(this.#config));
-    removeRuleset();
+    removeRuleset(this.#own());
     this.unguard();
+  }
+
+  /** Open for the daemon's life: what it owns, others cannot flush. What it leaves in place, the next one adopts. */
+  #own(): OwnTables {
+    this.#tables ??= new OwnTables("inet");
+    return this.#tables;
   }
 
   #tell(changes: readonly string[]): void {

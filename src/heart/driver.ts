@@ -235,7 +235,7 @@ export class Driver {
     if (this.#gatePresent && gate.present()) return;
     if (this.#gatePresent) {
       this.#gatePresent = false;
-      log("the gate's table is gone or was changed: service interfaces down, putting it back");
+      log("the gate's table is gone or was changed: putting it back");
       this.feed({ kind: "gate-missing" });
     }
     try {

@@ -6,6 +6,13 @@
 // when the frames stop. Synchronous; `renew`, `open`, `drain`, `shut` make two system calls each and wait for
 // nothing. libnftables is used to install, adopt and remove only.
 //
+// Where the kernel can (6.9), the table is owned by this process and persists (tableOwner.ts): nobody's `nft flush
+// ruleset` removes it, and when this process dies, its rules and the lease stay, until the lease lapses. What is one
+// transaction and what is not: adopting is one (new marks), and claiming an orphan before it touches nothing in it.
+// Installing over an owned table or an orphan is one: emptied and filled. Installing where there is none, or a
+// plain one, is three, because a table is made with an owner in a message of its own, empty: the bar comes before it,
+// with the old table's removal, and goes when the new gate was read back. At no instant is neither there.
+//
 // The frames go through packet sockets: no address, no port, no firewall of the user's and no connection tracking
 // is on their way. What the rule dropped is known from `send` itself (ENOBUFS); what it let pass comes back through
 // a tap on the sending side, before the loopback device queues it, so a busy machine cannot delay the receipt.
@@ -13,8 +20,10 @@
 import { BoundaryError } from "../base/errors.ts";
 import {
   adoptText,
+  barText,
   completeShape,
   DRAINED_ELEMENT,
+  GATE_BAR_TABLE,
   GATE_TABLE,
   type GateMarks,
   GateReader,
@@ -22,16 +31,18 @@ import {
   type GateTimes,
   installText,
   lastingDigest,
-  REMOVE_TEXT,
   SHUT_ELEMENT,
   withoutHandles,
 } from "./gateTable.ts";
 import { openRouteSocket, setLinkUp } from "./interfaces.ts";
 import * as libc from "./libc.ts";
-import { isAbsent, Nftables } from "./nftables.ts";
+import { isAbsent } from "./nftables.ts";
+import { OwnTables } from "./tables.ts";
 
 export interface GateOptions extends GateTimes {
   readonly services: readonly GateService[];
+  /** Never an owned table, whatever the kernel can do: as on kernels before 6.9. */
+  readonly plain?: boolean;
 }
 
 /** How long a lease lasts: the short one between heartbeats, the long one of a node that is alone. */
@@ -39,13 +50,16 @@ export type LeaseKind = "short" | "solo";
 
 export interface Gate {
   /**
-   * Installs the gate, shut, in one transaction, and verifies it by reading back. Whatever carried its name is
-   * replaced. @throws BoundaryError (a service interface that is not there, no permission, ...)
+   * Installs the gate, shut, and verifies it by reading back; nothing passes meanwhile. Whatever carried its name is
+   * replaced. @throws BoundaryError (a service interface that is not there, no permission, TABLE_OWNED with the name
+   * of another process whose table it is, ...)
    */
   install(): void;
+  /** Whether nobody but this process can remove the table. Asks the kernel. */
+  isProtected(): boolean;
   /**
    * Takes over a gate that an earlier heart left: the lease stays as it is, the marks are replaced. Null where there
-   * is none, or one for other interfaces: install then.
+   * is none, or one for other interfaces: install then. A plain table stays plain. @throws BoundaryError TABLE_OWNED
    */
   adopt(): { readonly held: boolean; readonly drained: boolean } | null;
   /** Renews what is held. False: it was not held (it lapsed, or was shut), or the gate's table is gone. */
@@ -106,6 +120,7 @@ class KernelGate implements Gate {
   readonly #stampMac: string;
   readonly #channel: MarkChannel;
   readonly #reader: GateReader;
+  readonly #tables: OwnTables;
   /** What the table looked like when it was last found good, and the state of the world it was found in. */
   #shape = "";
   #generation = -1;
@@ -119,6 +134,7 @@ class KernelGate implements Gate {
     this.#stampMac = Array.from(stamp, (byte) => byte.toString(16).padStart(2, "0")).join(":");
     this.#channel = new MarkChannel(Object.values(this.#marks), stamp);
     this.#reader = new GateReader();
+    this.#tables = new OwnTables("netdev", { plain: options.plain === true });
   }
 
   install(): void {
@@ -128,17 +144,32 @@ class KernelGate implements Gate {
       if (libc.interfaceIndex(device) !== 0) continue;
       throw new BoundaryError({ operation, code: "ENODEV", words: `there is no interface ${device}` });
     }
-    transaction(operation, installText(services, this.#marks, this.#options, this.#stampMac));
+    this.#shape = "";
+    const text = installText(services, this.#marks, this.#options, this.#stampMac);
+    const isBarred = this.#tables.replace({
+      operation,
+      name: GATE_TABLE,
+      text,
+      meanwhile: barText(services),
+    });
     this.#verifyNew(operation);
+    // Also one that an earlier attempt left standing because it failed: barred is better than open.
+    if (isBarred || this.#tables.read(operation, GATE_BAR_TABLE) !== null)
+      this.#tables.remove(operation, GATE_BAR_TABLE);
+  }
+
+  isProtected(): boolean {
+    return this.#tables.areOwned && this.#tables.read("look at the gate", GATE_TABLE)?.owner != null;
   }
 
   adopt(): { readonly held: boolean; readonly drained: boolean } | null {
     const operation = `adopt the gate (table netdev ${GATE_TABLE})`;
+    this.#tables.adopt(operation, GATE_TABLE);
     if (!this.#looksComplete(operation)) return null;
-    transaction(operation, adoptText(this.#marks, this.#options, this.#stampMac));
+    this.#tables.nft.run(operation, adoptText(this.#marks, this.#options, this.#stampMac));
     this.#verifyNew(operation);
-    const state = elementsOf(operation, "state");
-    const held = elementsOf(operation, "held").length > 0 && !state.includes(SHUT_ELEMENT);
+    const state = this.#elementsOf(operation, "state");
+    const held = this.#elementsOf(operation, "held").length > 0 && !state.includes(SHUT_ELEMENT);
     return { held, drained: held && state.includes(DRAINED_ELEMENT) };
   }
 
@@ -175,13 +206,15 @@ class KernelGate implements Gate {
     } finally {
       socket.close();
     }
-    transaction(`remove the gate (table netdev ${GATE_TABLE})`, REMOVE_TEXT);
     this.#shape = "";
+    for (const name of [GATE_TABLE, GATE_BAR_TABLE])
+      this.#tables.remove(`remove the gate (table netdev ${name})`, name);
   }
 
   close(): void {
     this.#channel.close();
     this.#reader.close();
+    this.#tables.close();
   }
 
   /** After a transaction of ours: the gate is there in full and carries out our marks, or an error says what not. */
@@ -210,16 +243,24 @@ class KernelGate implements Gate {
   #looksComplete(operation: string): boolean {
     const expected = completeShape(this.#options.services).join("\n");
     if (withoutHandles(this.#reader.shape()).join("\n") !== expected) return false;
-    const nft = new Nftables();
     try {
-      const listing = nft.stateless(operation, `list table netdev ${GATE_TABLE}`);
+      const listing = this.#tables.nft.stateless(operation, `list table netdev ${GATE_TABLE}`);
       return listing.includes(`"${lastingDigest(this.#options.services)}"`);
     } catch (error) {
       if (isAbsent(error)) return false;
       throw error;
-    } finally {
-      nft.close();
     }
+  }
+
+  /** The elements of a set of the gate's. libnftables shows one with a timeout as an object, one without as a number. */
+  #elementsOf(operation: string, set: string): number[] {
+    const objects = this.#tables.nft.list(operation, `list set netdev ${GATE_TABLE} ${set}`);
+    return objects.flatMap((object) => {
+      const listed = object.set as { readonly elem?: readonly ListedElement[] } | undefined;
+      return (listed?.elem ?? []).map((element) =>
+        typeof element === "number" ? element : element.elem.val,
+      );
+    });
   }
 }
 
@@ -318,31 +359,6 @@ function drawMarks(): GateMarks {
     shut: shut!,
     probe: probe!,
   };
-}
-
-function transaction(operation: string, text: string): void {
-  const nft = new Nftables();
-  try {
-    nft.run(operation, text);
-  } finally {
-    nft.close();
-  }
-}
-
-/** The elements of a set of the gate's. libnftables shows one with a timeout as an object, one without as a number. */
-function elementsOf(operation: string, set: string): number[] {
-  const nft = new Nftables();
-  try {
-    const objects = nft.list(operation, `list set netdev ${GATE_TABLE} ${set}`);
-    return objects.flatMap((object) => {
-      const listed = object.set as { readonly elem?: readonly ListedElement[] } | undefined;
-      return (listed?.elem ?? []).map((element) =>
-        typeof element === "number" ? element : element.elem.val,
-      );
-    });
-  } finally {
-    nft.close();
-  }
 }
 
 type ListedElement = number | { readonly elem: { readonly val: number } };

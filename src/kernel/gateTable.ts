@@ -83,6 +83,7 @@ function renewRules(marks: GateMarks, times: GateTimes, stampMac: string): reado
 export const ingressChain = (device: string): string => `in-${device}`;
 export const egressChain = (device: string): string => `out-${device}`;
 export const RENEW_CHAIN = "renew";
+const DIGEST_CHAIN = "digest";
 
 /** Both chains drop by policy: a rule that somebody removes shuts the gate and never opens it. */
 function serviceChains(service: GateService): string {
@@ -121,12 +122,12 @@ function lastingPart(services: readonly GateService[]): string {
  }${services.map(serviceChains).join("")}`;
 }
 
-/** Names the lasting part; it stands as the table's comment. */
+/** Names the lasting part; it stands as the comment of a chain of its own: that of an owned table cannot be changed. */
 export function lastingDigest(services: readonly GateService[]): string {
   return `understudy gate ${sha256Hex(lastingPart(services)).slice(0, 16)}`;
 }
 
-/** One transaction: the shut gate in the place of whatever carries its name. */
+/** The shut gate in the place of whatever carries its name: one transaction, where the table is a plain one. */
 export function installText(
   services: readonly GateService[],
   marks: GateMarks,
@@ -136,7 +137,9 @@ export function installText(
   return `table netdev ${GATE_TABLE}
 delete table netdev ${GATE_TABLE}
 table netdev ${GATE_TABLE} {
- comment "${lastingDigest(services)}"
+ chain ${DIGEST_CHAIN} {
+  comment "${lastingDigest(services)}"
+ }
 ${lastingPart(services)}
  chain ${RENEW_CHAIN} {
   type filter hook egress device "lo" priority ${PRIORITY}; policy accept;
@@ -146,18 +149,36 @@ ${lastingPart(services)}
 `;
 }
 
-/** One transaction: new marks, and nothing else touched. */
+/** One transaction: new marks, nothing else of the gate touched, and no bar left of an install that was cut short. */
 export function adoptText(marks: GateMarks, times: GateTimes, stampMac: string): string {
   const rules = renewRules(marks, times, stampMac);
   const added = rules.map((rule) => `add rule netdev ${GATE_TABLE} ${RENEW_CHAIN} ${rule}`);
-  return `flush chain netdev ${GATE_TABLE} ${RENEW_CHAIN}\n${added.join("\n")}\n`;
+  return `${NO_BAR}flush chain netdev ${GATE_TABLE} ${RENEW_CHAIN}\n${added.join("\n")}\n`;
+}
+
+/**
+ * The bar: a plain table that lets nothing through while the gate is made, for milliseconds. A gate that its heart owns
+ * is made in more than one transaction; from the first, which puts the bar in place, to the last, which takes it
+ * away from before a gate that was read back and is shut, every frame is dropped.
+ */
+export const GATE_BAR_TABLE = "understudy-gate-bar";
+const NO_BAR = `table netdev ${GATE_BAR_TABLE}\ndelete table netdev ${GATE_BAR_TABLE}\n`;
+
+export function barText(services: readonly GateService[]): string {
+  const chain = (name: string, hook: string, device: string): string => ` chain ${name} {
+  type filter hook ${hook} device "${device}" priority ${PRIORITY}; policy drop;
+ }
+`;
+  const chains = services.flatMap(({ device }) => [
+    chain(ingressChain(device), "ingress", device),
+    chain(egressChain(device), "egress", device),
+  ]);
+  return `${NO_BAR}table netdev ${GATE_BAR_TABLE} {\n${chains.join("")}}\n`;
 }
 
 /** Elements of the set `state` that say so. */
 export const DRAINED_ELEMENT = 1149;
 export const SHUT_ELEMENT = 1150;
-
-export const REMOVE_TEXT = `table netdev ${GATE_TABLE}\ndelete table netdev ${GATE_TABLE}\n`;
 
 // <linux/netfilter/nf_tables.h>, <linux/netfilter/nfnetlink.h>: the kernel's names kept verbatim.
 const NFPROTO_NETDEV = 5;
@@ -264,7 +285,7 @@ function chainLine(message: Message): string | null {
   const attributes = attributesOf(message);
   const name = textOf(attributes?.get(NFTA_CHAIN_NAME));
   if (attributes === null || textOf(attributes.get(NFTA_CHAIN_TABLE)) !== GATE_TABLE) return null;
-  if (name === RENEW_CHAIN) return null;
+  if (name === RENEW_CHAIN || name === DIGEST_CHAIN) return null;
   const hook = readAttributes(attributes.get(NFTA_CHAIN_HOOK) ?? new Uint8Array(0));
   const devices = new Set<string>();
   if (hook?.has(NFTA_HOOK_DEV)) devices.add(textOf(hook.get(NFTA_HOOK_DEV)));

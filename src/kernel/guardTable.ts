@@ -22,7 +22,8 @@ import {
 } from "../wire/netlink.ts";
 import { errno } from "./libc.ts";
 import { NetlinkSocket } from "./netlink.ts";
-import { applyTable, removeTable } from "./nftables.ts";
+import { applyTable, removeTable } from "./rulesetTable.ts";
+import type { OwnTables } from "./tables.ts";
 
 // <linux/netfilter/nf_tables.h>, <linux/netfilter/nfnetlink.h>: the kernel's names kept verbatim.
 const NFPROTO_INET = 1;
@@ -44,13 +45,13 @@ const NFTA_DATA_VALUE = 1;
 const NFGENMSG_BYTES = 4;
 
 /** Puts the guard in place where it is not as it should be; true where it was not. @throws BoundaryError */
-export function applyGuard(config: Config): boolean {
-  return applyTable(GUARD_TABLE, compileGuard(config));
+export function applyGuard(config: Config, tables?: OwnTables): boolean {
+  return applyTable(GUARD_TABLE, compileGuard(config), tables);
 }
 
 /** Removing the absent succeeds. @throws BoundaryError */
-export function removeGuard(): void {
-  removeTable(GUARD_TABLE);
+export function removeGuard(tables?: OwnTables): void {
+  removeTable(GUARD_TABLE, tables);
 }
 
 /** Reads counters and offenders, in the network namespace in which it was made. */

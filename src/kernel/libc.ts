@@ -117,6 +117,7 @@ const natives = {
   poll: lib.func("int poll(uint8_t *, uint64_t, int)"),
   ppoll: lib.func("int ppoll(uint8_t *, uint64_t, const uint8_t *, void *)"),
   close: lib.func("int close(int)"),
+  fcntl: lib.func("int fcntl(int, int, int)"),
   open: lib.func("int open(const char *, int, int)"),
   setns: lib.func("int setns(int, int)"),
   unshare: lib.func("int unshare(int)"),
@@ -224,6 +225,11 @@ export function pollAsync(descriptors: Bytes, count: number, timeoutMs: number):
 }
 export function close(fd: number): void {
   natives.close(fd);
+}
+/** Keeps a descriptor that a library opened from the programs that this process starts. */
+export function closeOnExec(fd: number, operation = "keep a descriptor from other programs"): void {
+  const [F_SETFD, FD_CLOEXEC] = [2, 1];
+  checked(operation, natives.fcntl(fd, F_SETFD, FD_CLOEXEC) as number);
 }
 /** Opens read-only. */
 export function open(path: string, operation = `open ${path}`): number {

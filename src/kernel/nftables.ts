@@ -5,8 +5,6 @@
 import { writeFileSync } from "node:fs";
 import koffi from "koffi";
 import { BoundaryError } from "../base/errors.ts";
-import { SLOTS } from "../base/limits.ts";
-import { RULESET_TABLE, updateSlots } from "../core/ruleset.ts";
 import { close, errno, errnoName, memoryFile, strerror } from "./libc.ts";
 
 /** <nftables/libnftables.h> */
@@ -152,104 +150,4 @@ function codeOf(line: string): string {
 /** Whether an error is nftables' word for "there is no such object". */
 export function isAbsent(error: unknown): boolean {
   return error instanceof BoundaryError && error.code === "ENOENT";
-}
-
-/**
- * Puts a ruleset of core/ruleset.ts in place: nothing where it is there already, the slots alone where only they
- * differ, else the whole table in one transaction. Returns whether anything was changed.
- */
-export function applyRuleset(text: string): boolean {
-  const nft = new Nftables();
-  try {
-    if (putTable(nft, RULESET_TABLE, text)) return true;
-    const changes = updateSlots(readSlots(nft), slotsOf(text));
-    if (changes !== "") nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
-    return changes !== "";
-  } finally {
-    nft.close();
-  }
-}
-
-/** Puts `table inet NAME` in place, in one transaction, where it is not there as `text` has it. True: it was not. */
-export function applyTable(name: string, text: string): boolean {
-  const nft = new Nftables();
-  try {
-    return putTable(nft, name, text);
-  } finally {
-    nft.close();
-  }
-}
-
-function putTable(nft: Nftables, name: string, text: string): boolean {
-  if (rulesOf(text) === rulesOf(listTable(nft, name))) return false;
-  nft.run(`install table inet ${name}`, text);
-  return true;
-}
-
-/** Moves slots: `changes` is what core/ruleset.ts `updateSlots` says. One transaction; nothing for an empty text. */
-export function applySlots(changes: string): void {
-  if (changes === "") return;
-  const nft = new Nftables();
-  try {
-    nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
-  } finally {
-    nft.close();
-  }
-}
-
-/** Removing the absent succeeds. */
-export function removeRuleset(): void {
-  removeTable(RULESET_TABLE);
-}
-
-/** Removes `table inet NAME`; removing the absent succeeds. */
-export function removeTable(name: string): void {
-  const nft = new Nftables();
-  try {
-    nft.run(`remove table inet ${name}`, `table inet ${name}\ndelete table inet ${name}\n`);
-  } finally {
-    nft.close();
-  }
-}
-
-/** The table without its elements and counters; empty where there is none. */
-function listTable(nft: Nftables, name: string): string {
-  try {
-    return nft.stateless(`read table inet ${name}`, `list table inet ${name}`);
-  } catch (error) {
-    if (isAbsent(error)) return "";
-    throw error;
-  }
-}
-
-/**
- * What tells whether two spellings of a table are the same: the digest in its comment (what it was written from) and
- * how many rules each chain has (that nobody flushed or added one since). nft spells rules in its own way when it
- * lists them, so their texts cannot be compared.
- */
-function rulesOf(table: string): string {
-  const comment = /^\s*comment "([^"]*)"/m.exec(table)?.[1] ?? "";
-  const counts: string[] = [];
-  for (const chain of table.matchAll(/^\s*chain (\S+) \{\n([^}]*(?:\{[^}]*\}[^}]*)*?)\n\s*\}\n/gm))
-    counts.push(`${chain[1]} ${chain[2]!.split("\n").length}`);
-  return `${comment}: ${counts.sort().join(", ")}`;
-}
-
-/** Slots in a ruleset's text: `elements = { 0 : 1, 7 : 2 }`. */
-function slotsOf(text: string): Uint8Array {
-  const slots = new Uint8Array(SLOTS);
-  const elements = /elements = \{ ([^}]*) \}/.exec(text)?.[1] ?? "";
-  for (const element of elements.matchAll(/(\d+) : (\d+)/g)) slots[Number(element[1])] = Number(element[2]);
-  return slots;
-}
-
-/** The slots in the kernel's map. */
-function readSlots(nft: Nftables): Uint8Array {
-  const slots = new Uint8Array(SLOTS);
-  const objects = nft.list("read the slots", `list map inet ${RULESET_TABLE} slots`);
-  for (const object of objects) {
-    const map = object.map as { readonly elem?: readonly (readonly [number, number])[] } | undefined;
-    for (const [slot, link] of map?.elem ?? []) slots[slot] = link;
-  }
-  return slots;
 }

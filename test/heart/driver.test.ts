@@ -16,6 +16,7 @@ function recordingGate(journal: string[], held: { value: boolean }): Gate {
   };
   return {
     install: () => void journal.push("install"),
+    isProtected: () => false,
     adopt: () => null,
     renew: (kind) => note(`renew ${kind}`, held.value),
     open: (kind) => note(`open ${kind}`, true),

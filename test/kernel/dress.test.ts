@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createInterfaces, undress } from "../../src/kernel/dress.ts";
-import { removeRuleset } from "../../src/kernel/nftables.ts";
+import { removeRuleset } from "../../src/kernel/rulesetTable.ts";
 import { config, gate, LAN_MAC, putOn, setting, sh } from "./dressWorld.ts";
 import { inNamespace } from "./namespace.ts";
 

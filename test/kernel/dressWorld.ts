@@ -13,7 +13,7 @@ import { compileRuleset } from "../../src/core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces } from "../../src/kernel/dress.ts";
 import { createGate, type Gate } from "../../src/kernel/gate.ts";
 import { installNeighbours } from "../../src/kernel/neighbours.ts";
-import { applyRuleset } from "../../src/kernel/nftables.ts";
+import { applyRuleset } from "../../src/kernel/rulesetTable.ts";
 import { pairConfig } from "../core/configFixture.ts";
 import { ETH_P_ALL_FRAMES, openTap, settle, type Tap } from "./frames.ts";
 import { inNamespace } from "./namespace.ts";

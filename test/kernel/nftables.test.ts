@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { BoundaryError } from "../../src/base/errors.ts";
 import { SLOTS } from "../../src/base/limits.ts";
 import { compileRuleset } from "../../src/core/ruleset.ts";
-import { applyRuleset, isAbsent, Nftables, removeRuleset } from "../../src/kernel/nftables.ts";
+import { isAbsent, Nftables } from "../../src/kernel/nftables.ts";
+import { applyRuleset, removeRuleset } from "../../src/kernel/rulesetTable.ts";
 import { pairConfig } from "../core/configFixture.ts";
 import { inNamespace } from "./namespace.ts";
 

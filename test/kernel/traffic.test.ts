@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { computeSlots, linkOf, type PlacementTuple } from "../../src/core/placement.ts";
 import { compileRuleset } from "../../src/core/ruleset.ts";
-import { applyRuleset, removeRuleset } from "../../src/kernel/nftables.ts";
+import { applyRuleset, removeRuleset } from "../../src/kernel/rulesetTable.ts";
 import {
   config,
   ends,
