@@ -1,17 +1,15 @@
 // Heart's eyes on the service segments: probes to the arbiter, questions to witnesses, announcements, carrier. It
 // sends and reads frames and says what came ("the virtual MAC answered", "a third party was heard"); what an answer
 // is worth is core/election's business (failover §4).
-//
-// Who is a third party: nobody with a MAC of the pair's, nobody who speaks from an address of either node, nobody
-// who ever sent a frame with the pair's mark.
+// Who is who on a segment is segmentParties.ts.
 
 import { formatMac, parseAddress, parseMac } from "../base/addresses.ts";
 import { assert } from "../base/assert.ts";
-import { millis, type NodeId, peerOf } from "../base/units.ts";
+import { millis, type NodeId } from "../base/units.ts";
 import { type Config, type ServiceConfig, servicesOf } from "../core/config.ts";
 import type { ElectionInput } from "../core/election/types.ts";
+import { type AddressMonitor, openAddressMonitor } from "../kernel/addressMonitor.ts";
 import { type CarrierMonitor, openCarrierMonitor } from "../kernel/carrierMonitor.ts";
-import { listAddresses, openRouteSocket } from "../kernel/interfaces.ts";
 import {
   ETH_P_ARP,
   ETH_P_IPV6,
@@ -21,12 +19,10 @@ import {
 } from "../kernel/packetSocket.ts";
 import type { SegmentState } from "../wire/control.ts";
 import { announceFrames, askFrame, type Resolution, readResolution } from "../wire/resolution.ts";
+import { SegmentParties } from "./segmentParties.ts";
 
-const WITNESSES_LEARNED_MAX = 32;
 const ASKED_AT_ONCE = 4;
 const UNSPECIFIED_V4 = new Uint8Array(4);
-
-const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 function bytesOf(address: string): Uint8Array {
   const parsed = parseAddress(address);
@@ -48,16 +44,11 @@ interface Segment {
   announcer: PacketSocket | null;
   readonly portMac: Uint8Array;
   readonly virtualMac: Uint8Array;
-  /** This node's own address on the port, a family each, or null. */
-  readonly own: { readonly v4: Uint8Array | null; readonly v6: Uint8Array | null };
+  /** This node's own address on the port, a family each, or null; as the kernel last told. */
+  own: { readonly v4: Uint8Array | null; readonly v6: Uint8Array | null };
   /** What a probe asks for. */
   readonly shared: Uint8Array;
-  readonly sharedKeys: ReadonlySet<string>;
-  /** Of both nodes, on this port: they prove nothing. */
-  readonly nodeAddresses: ReadonlySet<string>;
-  readonly pairMacs: Set<string>;
-  /** Configured first, learned after; the newest last. Key: the address in hex. */
-  readonly witnesses: Map<string, Uint8Array>;
+  readonly parties: SegmentParties;
   askedNext: number;
   carrier: boolean;
   witnessAt: number;
@@ -69,40 +60,39 @@ export class Segments {
   readonly #node: NodeId;
   readonly #segments: readonly Segment[];
   readonly #carriers: CarrierMonitor;
-  /** Of every receiver, segment by segment, and the carriers' last. */
+  readonly #addresses: AddressMonitor;
+  /** Of every receiver, segment by segment; the carriers' and the addresses' last. */
   readonly descriptors: readonly number[];
 
   /** @throws KernelError naming the port whose packets cannot be had */
   constructor(config: Config, portMacs: readonly string[]) {
     this.#config = config;
     this.#node = config.node;
-    const socket = openRouteSocket();
-    try {
-      this.#segments = servicesOf(config).map((service, index) => {
-        const addresses = listAddresses(socket, service.port);
-        const ownOf = (family: 4 | 6): Uint8Array | null => {
-          const found = addresses.find((address) => address.family === family);
-          return found === undefined ? null : bytesOf(found.address);
-        };
-        return this.#open(service, index, macOf(portMacs[index]!), { v4: ownOf(4), v6: ownOf(6) });
-      });
-    } finally {
-      socket.close();
-    }
+    this.#segments = servicesOf(config).map((service, index) =>
+      this.#open(service, index, macOf(portMacs[index]!)),
+    );
     this.#carriers = openCarrierMonitor(this.#segments.map(({ service }) => service.port));
     this.#drainCarriers(() => undefined);
+    this.#addresses = openAddressMonitor(this.#segments.map(({ service }) => service.port));
+    this.#addresses.drain();
+    this.#takeAddresses();
     const receivers = this.#segments.flatMap((segment) => segment.receivers);
-    this.descriptors = [...receivers.map((receiver) => receiver.fd), this.#carriers.fd];
+    this.descriptors = [...receivers.map((receiver) => receiver.fd), this.#carriers.fd, this.#addresses.fd];
   }
 
-  #open(service: ServiceConfig, index: number, portMac: Uint8Array, own: Segment["own"]): Segment {
+  #open(service: ServiceConfig, index: number, portMac: Uint8Array): Segment {
     const virtualMac = macOf(service.virtualMac);
     const addresses = service.addresses.map(({ address }) => bytesOf(address));
     const shared = addresses.find((address) => address.length === 4) ?? addresses[0]!;
     const paths = this.#config.paths.filter((path) => path.device === service.port);
-    const nodes = paths.flatMap((path) => [path.local, path.remote]).map(bytesOf);
-    if (own.v4 !== null) nodes.push(own.v4);
-    if (own.v6 !== null) nodes.push(own.v6);
+    const parties = new SegmentParties({
+      node: this.#node,
+      portMac,
+      virtualMac,
+      shared: addresses,
+      nodes: paths.flatMap((path) => [path.local, path.remote]).map(bytesOf),
+      witnesses: service.witnesses.map(bytesOf),
+    });
     const receivers = [openPacketSocket(service.port, ETH_P_ARP)];
     if (addresses.some((address) => address.length === 16))
       receivers.push(openPacketSocket(service.port, ETH_P_IPV6, NEIGHBOUR_DISCOVERY));
@@ -113,12 +103,9 @@ export class Segments {
       announcer: null,
       portMac,
       virtualMac,
-      own,
+      own: { v4: null, v6: null },
       shared,
-      sharedKeys: new Set(addresses.map(hexOf)),
-      nodeAddresses: new Set(nodes.map(hexOf)),
-      pairMacs: new Set([hexOf(portMac), hexOf(virtualMac)]),
-      witnesses: new Map(service.witnesses.map(bytesOf).map((address) => [hexOf(address), address])),
+      parties,
       askedNext: 0,
       carrier: false,
       witnessAt: Number.NEGATIVE_INFINITY,
@@ -139,6 +126,19 @@ export class Segments {
         index += 1;
       }
     if (isReady(index)) this.#drainCarriers(feed);
+    if (isReady(index + 1) && this.#addresses.drain()) this.#takeAddresses();
+  }
+
+  /** Who this node is on its ports: an address that came later, or changed, counts from then on. */
+  #takeAddresses(): void {
+    for (const segment of this.#segments) {
+      const addresses = this.#addresses.of(segment.service.port);
+      segment.own = {
+        v4: addresses.find((address) => address.length === 4) ?? null,
+        v6: addresses.find((address) => address.length === 16) ?? null,
+      };
+      segment.parties.setOwn(addresses);
+    }
   }
 
   #read(segment: Segment, receiver: PacketSocket, feed: (input: ElectionInput) => void): void {
@@ -160,37 +160,12 @@ export class Segments {
   }
 
   #take(segment: Segment, said: Resolution, feed: (input: ElectionInput) => void): void {
-    const source = hexOf(said.sourceMac);
-    if (source === hexOf(segment.virtualMac)) {
-      if (said.kind !== "answer" || !segment.sharedKeys.has(hexOf(said.address))) return;
-      feed({ kind: "answer", segment: segment.index, sentAt: millis(segment.probedAt) });
-      return;
-    }
-    if (said.probeOf !== null) {
-      segment.pairMacs.add(source);
-      const contends =
-        said.probeOf === peerOf(this.#node) && segment.sharedKeys.has(hexOf(said.targetAddress));
-      if (contends) feed({ kind: "contender", segment: segment.index });
-      return;
-    }
-    const address = hexOf(said.address);
-    if (segment.pairMacs.has(source) || segment.nodeAddresses.has(address)) return;
-    if (segment.sharedKeys.has(address)) return; // A host that uses our address proves nothing but its mistake.
-    segment.witnessAt = performance.now();
-    this.#learn(segment, address, said.address);
-    feed({ kind: "witness", segment: segment.index });
-  }
-
-  /** Remembers whom to ask; the oldest learned one makes room, a configured one never does. */
-  #learn(segment: Segment, key: string, address: Uint8Array): void {
-    if (address.every((byte) => byte === 0) || segment.witnesses.has(key)) return;
-    if (segment.witnesses.size >= WITNESSES_LEARNED_MAX) {
-      const configured = segment.service.witnesses.length;
-      const oldest = [...segment.witnesses.keys()][configured];
-      if (oldest === undefined) return;
-      segment.witnesses.delete(oldest);
-    }
-    segment.witnesses.set(key, address);
+    const now = performance.now();
+    const kind = segment.parties.hear(said, now);
+    if (kind === null) return;
+    if (kind === "witness") segment.witnessAt = now;
+    if (kind === "answer") feed({ kind, segment: segment.index, sentAt: millis(segment.probedAt) });
+    else feed({ kind, segment: segment.index });
   }
 
   /** Neighbours that the daemon knows of. */
@@ -199,33 +174,34 @@ export class Segments {
     if (segment === undefined) return;
     for (const text of addresses) {
       const bytes = parseAddress(text)?.bytes;
-      if (bytes === undefined) continue;
-      const key = hexOf(bytes);
-      if (!segment.nodeAddresses.has(key) && !segment.sharedKeys.has(key)) this.#learn(segment, key, bytes);
+      if (bytes !== undefined) segment.parties.learn(bytes);
     }
   }
 
-  /** Asks from the port's real MAC for the shared address (failover §4). */
-  probe(index: number, broadcast: boolean): void {
+  /**
+   * Asks from the port's real MAC for the shared address (failover §4). False where not every frame of it left: no
+   * answer to it proves anything then.
+   */
+  probe(index: number, broadcast: boolean): boolean {
     const segment = this.#segments[index]!;
     segment.probedAt = performance.now();
-    this.#ask(segment, segment.shared, segment.virtualMac);
-    if (broadcast) this.#ask(segment, segment.shared);
+    const asked = this.#ask(segment, segment.shared, segment.virtualMac);
+    return broadcast ? this.#ask(segment, segment.shared) && asked : asked;
   }
 
   askWitness(index: number): void {
     const segment = this.#segments[index]!;
-    const known = [...segment.witnesses.values()];
+    const known = segment.parties.witnesses;
     for (let count = 0; count < Math.min(ASKED_AT_ONCE, known.length); count += 1) {
       this.#ask(segment, known[segment.askedNext % known.length]!);
       segment.askedNext += 1;
     }
   }
 
-  #ask(segment: Segment, targetAddress: Uint8Array, destinationMac?: Uint8Array): void {
+  #ask(segment: Segment, targetAddress: Uint8Array, destinationMac?: Uint8Array): boolean {
     // A port without an address of its own asks as RFC 5227 probes do, from 0.0.0.0; an NS from `::` is not answered.
     const senderAddress = targetAddress.length === 4 ? (segment.own.v4 ?? UNSPECIFIED_V4) : segment.own.v6;
-    if (senderAddress === null) return;
+    if (senderAddress === null) return false;
     const frame = askFrame({
       senderMac: segment.portMac,
       senderAddress,
@@ -233,7 +209,7 @@ export class Segments {
       probeOf: this.#node,
       ...(destinationMac === undefined ? {} : { destinationMac }),
     });
-    segment.receivers[0]!.send(frame);
+    return segment.receivers[0]!.send(frame);
   }
 
   /** Every shared address, through its service interface: behind the gate, as everything there. */
