@@ -2,7 +2,7 @@
 // of the standby wholly, hands it to the machine in slices short enough for the event loop, and adds to the kernel what
 // is absent there. Before each slice it has the kernel's events drained: what has just ended must not come back.
 
-import { APPLY_SLICE_RECORDS, BATCH_BYTES_MAX, MERGE_WINDOW_BYTES } from "../base/limits.ts";
+import { BATCH_BYTES_MAX, MERGE_SLICE_RECORDS, MERGE_WINDOW_BYTES } from "../base/limits.ts";
 import type { Taking } from "../core/replication/merge.ts";
 import type { SenderInput } from "../core/replication/sender.ts";
 import type { MessageOf } from "../wire/peer.ts";
@@ -93,7 +93,7 @@ export class MergeTaker {
     for (let done = 0, offset = 0; done < count; ) {
       this.#options.drain();
       if (!this.#wanted(taking)) return;
-      const slice = Math.min(APPLY_SLICE_RECORDS, count - done);
+      const slice = Math.min(MERGE_SLICE_RECORDS, count - done);
       let end = offset;
       for (let index = 0; index < slice; index += 1) end = recordEnd(records, end);
       this.#options.input({

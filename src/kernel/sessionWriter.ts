@@ -338,24 +338,34 @@ class Writer implements SessionWriter {
     return counts;
   }
 
+  /** Looks before it writes where most of the chunk before was there already, as `apply` does. */
   #insertChunk(bytes: Uint8Array, offsets: readonly number[], counts: InsertCounts): void {
-    const disputed = this.#insertNew(bytes, offsets, false, counts);
-    if (disputed.length === 0) return;
-    const absent = new Set(disputed);
+    const before = counts.same + counts.clashed;
+    const free = this.#looksFirst ? this.#absent(bytes, offsets, counts) : offsets;
+    const disputed = this.#insertNew(bytes, free, false, counts);
+    // Nobody has the original tuple: somebody has the reply's, or this kernel lacks what the session comes with.
+    const left = this.#absent(bytes, disputed, counts);
+    this.#looksFirst = (counts.same + counts.clashed - before) * 2 >= offsets.length;
+    counts.clashed += this.#insertNew(bytes, left, true, counts).length;
+  }
+
+  /** Counts the records whose original tuple is taken, as the same or as a clash; returns the others. */
+  #absent(bytes: Uint8Array, offsets: readonly number[], counts: InsertCounts): readonly number[] {
+    if (offsets.length === 0) return offsets;
+    const absent = new Set(offsets);
     this.#begin();
-    disputed.forEach((offset, index) => {
+    offsets.forEach((offset, index) => {
       this.#record(bytes, offset);
       this.#requests.get(this.#fields, this.#sequence + index);
     });
-    this.#exchange(disputed.length, (index) => {
-      this.#record(bytes, disputed[index]!);
-      absent.delete(disputed[index]!);
+    this.#exchange(offsets.length, (index) => {
+      this.#record(bytes, offsets[index]!);
+      absent.delete(offsets[index]!);
       const sameLink = ((this.#fields.mark ^ this.#found.mark) & MARK_LINK_MASK) === 0;
       if (sameLink && sameTuples(this.#fields, this.#found)) counts.same += 1;
       else counts.clashed += 1;
     });
-    // Nobody has the original tuple: somebody has the reply's, or this kernel lacks what the session comes with.
-    if (absent.size > 0) counts.clashed += this.#insertNew(bytes, [...absent], true, counts).length;
+    return [...absent];
   }
 
   /** Returns those that the kernel would not take for a reason of the record's own. */
@@ -365,6 +375,7 @@ class Writer implements SessionWriter {
     bare: boolean,
     counts: InsertCounts,
   ): readonly number[] {
+    if (offsets.length === 0) return offsets;
     this.#begin();
     offsets.forEach((offset, index) => {
       this.#record(bytes, offset);

@@ -17,6 +17,8 @@ class World {
   refuse = 0;
   broken = false;
   sweepBroken = false;
+  /** What a dump finds, one session a step; an error behind it. */
+  table: number[] = [];
   readonly receiver: LogReceiver;
 
   constructor() {
@@ -41,10 +43,23 @@ class World {
         },
         purge: (linkIds, generation) => this.calls.push(`purge links ${linkIds.join()} of ${generation}`),
         carriedGenerations: () => [],
-        openDump: () => ({ next: () => false, close: () => {} }),
+        openDump: () => ({
+          next: (batch) => {
+            const step = this.table.shift();
+            if (step === undefined) throw new Error("the kernel is out of memory");
+            const record = session(step);
+            batch.copy(record, 0, record.length);
+            return this.table.length > 0;
+          },
+          close: () => this.calls.push("dump closed"),
+        }),
       },
       linkIds: [1, 2],
-      send: (message) => this.sent.push(message),
+      // As the connection does: records are a view, and encoded at once.
+      send: (message) =>
+        this.sent.push(
+          message.kind === "sessions" ? { ...message, records: message.records.slice() } : message,
+        ),
       fail: (reason) => this.failures.push(reason),
       pause: () => this.calls.push("pause"),
       resume: () => this.calls.push("resume"),
@@ -228,4 +243,41 @@ test("whatever messages come, in whatever order: no exception, and only checked 
     }),
     { numRuns: 300 },
   );
+});
+
+test("a merge: the table is given a step a turn, and its dump is closed", async () => {
+  const world = new World().follow();
+  world.table = [7, 8, 9];
+  world.receiver.push({ kind: "mergeRequest", term: 2, generation: 1 });
+  for (let turn = 0; turn < 6; turn += 1) await new Promise(setImmediate);
+  const given = [7, 8, 9].map((id, index) => ({
+    kind: "sessions",
+    origin: "merge",
+    first: { term: 2, sequence: index + 1 },
+    count: 1,
+    records: session(id),
+  }));
+  assert.deepEqual(world.sent.slice(1), [...given, { kind: "mergeEnd", term: 2, generation: 1, count: 3 }]);
+  assert.deepEqual(world.calls, ["dump closed"]);
+  world.receiver.push({ kind: "mergeAcknowledge", generation: 1, sequence: 3 });
+  await world.idle();
+  assert.equal(world.receiver.state.phase, "waiting");
+  world.receiver.close();
+});
+
+test("a merge is given up where this node takes over, or where its table cannot be read", async () => {
+  const taken = new World().follow();
+  taken.table = [1, 2, 3, 4, 5, 6, 7, 8];
+  taken.receiver.push({ kind: "mergeRequest", term: 2, generation: 1 });
+  await new Promise(setImmediate);
+  taken.receiver.input({ kind: "role", standby: false });
+  const sent = taken.sent.length;
+  for (let turn = 0; turn < 6; turn += 1) await new Promise(setImmediate);
+  assert.equal(taken.sent.length, sent);
+  taken.receiver.close();
+  const broken = new World().follow();
+  broken.receiver.push({ kind: "mergeRequest", term: 2, generation: 1 });
+  for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+  assert.deepEqual(broken.failures, ["merge: this node's table cannot be read"]);
+  broken.receiver.close();
 });

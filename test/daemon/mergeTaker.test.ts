@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { APPLY_SLICE_RECORDS, BATCH_BYTES_MAX, MERGE_WINDOW_BYTES } from "../../src/base/limits.ts";
+import { BATCH_BYTES_MAX, MERGE_SLICE_RECORDS, MERGE_WINDOW_BYTES } from "../../src/base/limits.ts";
 import type { Taking } from "../../src/core/replication/merge.ts";
 import { type MergeMessage, MergeTaker } from "../../src/daemon/mergeTaker.ts";
 import { batchOf, deletion, session } from "../core/records.ts";
@@ -46,18 +46,18 @@ const END: MergeMessage = { kind: "mergeEnd", term: 4, generation: 1, count: 0 }
 
 test("a message is taken in slices, each after the kernel's events, and the end behind the last of them", async () => {
   const world = new World();
-  world.taker.push(sessions(1, many(APPLY_SLICE_RECORDS + 5)));
+  world.taker.push(sessions(1, many(MERGE_SLICE_RECORDS + 5)));
   world.taker.push(END);
   await world.turns();
   assert.deepEqual(world.calls, [
     "drain",
-    `1 count ${APPLY_SLICE_RECORDS}`,
+    `1 count ${MERGE_SLICE_RECORDS}`,
     "drain",
-    `${APPLY_SLICE_RECORDS + 1} count 5`,
+    `${MERGE_SLICE_RECORDS + 1} count 5`,
     "merge-end",
   ]);
   assert.deepEqual(world.taker.counters, {
-    inserted: APPLY_SLICE_RECORDS + 5 - 4,
+    inserted: MERGE_SLICE_RECORDS + 5 - 4,
     same: 2,
     clashed: 2,
     refused: 0,
@@ -66,12 +66,12 @@ test("a message is taken in slices, each after the kernel's events, and the end 
 
 test("a merge that is void between two slices: nothing more of it", async () => {
   const world = new World();
-  world.taker.push(sessions(1, many(3 * APPLY_SLICE_RECORDS)));
+  world.taker.push(sessions(1, many(3 * MERGE_SLICE_RECORDS)));
   world.taker.push(END);
   // Another subscription of the same standby: another merge.
   world.taking = { subscription: { term: 4, generation: 2 }, sequence: 0 };
   await world.turns();
-  assert.deepEqual(world.calls, ["drain", `1 count ${APPLY_SLICE_RECORDS}`, "drain"]);
+  assert.deepEqual(world.calls, ["drain", `1 count ${MERGE_SLICE_RECORDS}`, "drain"]);
 });
 
 test("records that are malformed, that end sessions, or that are fewer than said end the connection", async () => {

@@ -459,6 +459,7 @@ function fail(state: ReceiverState, reason: string, effects: ReceiverEffect[]): 
 export function describe(state: ReceiverState): string {
   if (!state.standby) return "receiver: not standby";
   if (state.peer === null) return "receiver: no peer";
+  if (state.giving !== null) return `receiver: giving its own sessions first, ${state.giving.sequence} sent`;
   const at = `applied ${state.applied.term}/${state.applied.sequence}`;
   const refused = state.refused === 0 ? "" : `, ${state.refused} refused`;
   return `receiver: ${state.phase}, ${at}, generation ${state.generation}${refused}`;
