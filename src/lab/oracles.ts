@@ -37,7 +37,12 @@ export interface Comparison {
  * Compares both tables until they are equal or `timeoutMs` are over; the last comparison is the result. The standby
  * is read after the active: what came between the two readings is no difference the next time.
  */
-export async function compareNodes(active: number, standby: number, timeoutMs: number): Promise<Comparison> {
+export async function compareNodes(
+  active: number,
+  standby: number,
+  timeoutMs: number,
+  onWaiting: (difference: Difference) => void = () => {},
+): Promise<Comparison> {
   const startMs = performance.now();
   // As long as the counters are far apart there is nothing to compare, and reading would only slow them down.
   await until(timeoutMs, COUNT_INTERVAL_MS, async () => {
@@ -51,6 +56,7 @@ export async function compareNodes(active: number, standby: number, timeoutMs: n
     const waitedMs = performance.now() - startMs;
     if (isEqual(difference) || waitedMs >= timeoutMs)
       return { active: one.size, standby: other.size, difference, waitedMs };
+    onWaiting(difference);
     await sleep(Math.min(1000, 100 + one.size / 100));
   }
 }

@@ -4,7 +4,7 @@
 import { type ScenarioName, specOf } from "./catalogue.ts";
 import { type ClaimRun, judgeClaims } from "./claimants.ts";
 import { nowMs, sleep, until } from "./clock.ts";
-import { isEqual } from "./conntrackText.ts";
+import { type Difference, isEqual } from "./conntrackText.ts";
 import { countLeaks, type LeakCounter } from "./leaks.ts";
 import { type Load, type PingReport, startLoad } from "./load.ts";
 import { compareNodes } from "./oracles.ts";
@@ -62,6 +62,7 @@ const HANDOVER_TIMEOUT_MS = 15_000;
 const HANDOVER_ATTEMPTS = 3;
 /** A table of 200,000 takes seconds to be read alone. */
 const equalTimeoutMs = (background: number): number => 30_000 + background / 5;
+const SAY_DIFFERENCE_MS = 5000;
 /** Live sessions must be seen to move for a second, twice over. */
 const OBSERVE_MS = 3000;
 
@@ -167,6 +168,7 @@ export async function becomeEqual(stage: Stage, when: string): Promise<void> {
     pids.get(stage.active)!,
     pids.get(otherNode(stage.active))!,
     equalTimeoutMs(background),
+    sayOnce(progress, when),
   );
   const { difference } = compared;
   stage.sessions = { active: compared.active, standby: compared.standby };
@@ -176,6 +178,19 @@ export async function becomeEqual(stage: Stage, when: string): Promise<void> {
       ? `${when} both kernels hold the same ${compared.active} sessions (${(compared.waitedMs / 1000).toFixed(1)} s)`
       : `${when} the kernels differ: ${difference.missing} missing, ${difference.extra} extra, ${difference.wrong} wrong`,
   );
+}
+
+/** What is waited for, in the words of its first samples, once it has lasted. */
+function sayOnce(progress: (text: string) => void, when: string): (difference: Difference) => void {
+  const startMs = nowMs();
+  let said = false;
+  return ({ missing, extra, wrong, samples }) => {
+    if (said || nowMs() - startMs < SAY_DIFFERENCE_MS) return;
+    said = true;
+    progress(
+      `${when} still ${missing} missing, ${extra} extra, ${wrong} wrong: ${samples.slice(0, 3).join("; ")}`,
+    );
+  };
 }
 
 /** From here on everything counts. Who is active is asked once more: a starved machine may have changed it. */
