@@ -12,7 +12,7 @@ import { type ControlServer, controlAnswers, serveControl } from "./admin/contro
 import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
-import { formatErrors } from "./core/configTree.ts";
+import { ConfigErrorCode, formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
 import { Dresser } from "./daemon/dresser.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
@@ -56,7 +56,9 @@ export async function runDaemon(nodeFile: string): Promise<number> {
   const errors = read.ok ? checkMachine(read.config) : read.errors;
   if (!read.ok || errors.length > 0) {
     process.stderr.write(`${formatErrors(errors)}\n`);
-    return ExitCode.BadConfiguration;
+    // A port may come late; a file that does not hold gets no better by waiting (packaging/understudy.service).
+    const late = read.ok && errors.every(({ code }) => code === ConfigErrorCode.Absent);
+    return late ? ExitCode.Refused : ExitCode.BadConfiguration;
   }
   const daemon = new Daemon(read.config);
   try {

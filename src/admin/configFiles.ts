@@ -193,16 +193,27 @@ function interfacesHere(): readonly string[] {
 
 function missingInterfaces(node: NodeFile, pair: PairFile, here: readonly string[]): readonly Finding[] {
   const others = here.filter((name) => name !== "lo" && !name.startsWith("us-")).sort();
+  const used = new Set(interfacesOf(pair).map((name) => deviceOf(node, name)));
   return interfacesOf(pair).flatMap((name) => {
     const device = deviceOf(node, name);
     if (here.includes(device)) return [];
     const mapped = node.interfaces?.value.find((entry) => entry.name.value === name)?.value;
     const at = mapped ?? { place: node.interfaces?.place ?? START, path: childPath("interfaces", name) };
-    const near = nearest(device, others);
-    const hint = near === undefined ? `here are ${others.join(", ") || "none"}` : `here is ${near}`;
     const role = mapped === undefined ? " (not mapped: the same name)" : "";
-    return [machineFinding(at, `an interface of this machine${role}`, `no ${quote(device)}; ${hint}`)];
+    const expected = `an interface of this machine${role}`;
+    const found = `no ${quote(device)}; ${freeHere(device, others, used)}`;
+    return [{ place: at.place, path: at.path, code: ConfigErrorCode.Absent, expected, found }];
   });
+}
+
+/** Which interfaces could be meant instead: those that nothing else is mapped to, the likeliest first. */
+function freeHere(device: string, here: readonly string[], used: ReadonlySet<string>): string {
+  const free = here.filter((name) => !used.has(name));
+  if (free.length === 0)
+    return here.length === 0 ? "here are none" : `here are ${here.join(", ")}, each mapped already`;
+  const near = nearest(device, free);
+  const ordered = near === undefined ? free : [near, ...free.filter((name) => name !== near)];
+  return `free here: ${ordered.join(", ")}`;
 }
 
 function wrongKey(config: Config, at: Spot): readonly Finding[] {
@@ -289,6 +300,7 @@ function readSource(file: string): Source {
 export function systemWords(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === undefined) throw error;
+  if (code === "ENOENT") return "no such file (ENOENT)";
   const words = /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1];
   return words === undefined ? code : `${words} (${code})`;
 }

@@ -49,17 +49,35 @@ export function parseYaml(text: string): YamlTree {
   const [document, second] = documents;
   if (document === undefined) return { tree: undefined, findings: [syntax(START, "an empty file")] };
   const reader = new TreeReader(lines);
-  for (const { pos, message } of [...document.errors, ...document.warnings]) {
-    reader.findings.push(syntax(reader.placeAt(pos[0]), lowerFirst(message)));
+  const { contents } = document;
+  const empty = contents === null || (isScalar(contents) && contents.value === null);
+  const read = (): TreeNode | undefined => (empty ? undefined : reader.read(contents, START, "", 0));
+  if (document.errors.length > 0) {
+    const tree = read();
+    return { tree, findings: breakOf(document, reader) };
   }
+  for (const { pos, message } of document.warnings)
+    reader.findings.push(syntax(reader.placeAt(pos[0]), lowerFirst(message)));
   if (second !== undefined) {
     const at = reader.placeAt(second.contents?.range?.[0] ?? second.range?.[0] ?? 0);
     reader.findings.push(syntax(at, "a second document (a line of ---)"));
   }
-  const { contents } = document;
-  const empty = contents === null || (isScalar(contents) && contents.value === null);
   if (empty && reader.findings.length === 0) reader.findings.push(syntax(START, "an empty file"));
-  return { tree: empty ? undefined : reader.read(contents, START, "", 0), findings: reader.findings };
+  const tree = read();
+  return { tree, findings: reader.findings };
+}
+
+/**
+ * The first break alone: what follows it is mostly its consequence (one tab is one mistake). Where we ourselves refuse
+ * something there or before, in our words.
+ */
+function breakOf(document: Document, reader: TreeReader): readonly Finding[] {
+  const first = document.errors.reduce((one, other) => (other.pos[0] < one.pos[0] ? other : one));
+  const place = reader.placeAt(first.pos[0]);
+  const own = reader.findings.filter(
+    ({ place: { line, column } }) => line < place.line || (line === place.line && column <= place.column),
+  );
+  return own.length > 0 ? own.slice(0, 1) : [syntax(place, lowerFirst(first.message))];
 }
 
 const TOO_DEEP = `values nested more than ${DEPTH_MAX} deep`;

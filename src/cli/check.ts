@@ -45,6 +45,7 @@ export function check(
   if (options.json) terminal.out(`${JSON.stringify({ ok: mistakes === 0, files: checked })}\n`);
   else {
     terminal.out(`${lines.join("\n")}\n`);
+    if (mistakes === 0) terminal.out("(this machine's key, interfaces and ports: `understudy doctor`)\n");
     if (mistakes > 0) terminal.err(`understudy: ${plural(mistakes, "mistake")}; nothing was changed\n`);
   }
   return mistakes === 0 ? ExitCode.Ok : ExitCode.BadConfiguration;

@@ -52,6 +52,8 @@ export const ConfigErrorCode = {
   Conflict: "conflict",
   /** The file holds, but this machine is not as it says. */
   Machine: "machine",
+  /** The file holds, but an interface that it names is not there, or not yet. */
+  Absent: "absent",
 } as const;
 export type ConfigErrorCode = (typeof ConfigErrorCode)[keyof typeof ConfigErrorCode];
 
@@ -121,7 +123,9 @@ export function formatErrors(errors: readonly ConfigError[]): string {
       x.column - y.column ||
       (x.path < y.path ? -1 : x.path > y.path ? 1 : 0),
   );
-  const lines = sorted.map(({ file, line, column, path, expected, found }) => {
+  const lines = sorted.map(({ file, line, column, path, code, expected, found }) => {
+    // Of a file that cannot be read there is no line to point at.
+    if (code === ConfigErrorCode.File && path === "") return `${file}: cannot be read: ${found}`;
     const where = path === "" ? "" : `${path}: `;
     return `${file}:${line}:${column}: ${where}expected ${expected}, found ${found}`;
   });

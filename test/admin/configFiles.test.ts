@@ -213,6 +213,11 @@ describe("mistakes", () => {
       "nodes:\n\ta: 1\n",
       /^2:1: expected plain YAML, found tabs are not allowed as indentation/,
     ],
+    [
+      "one tab, and everything after it stands oddly",
+      changed(FULL_PAIR, "  a:\n", "\ta:\n"),
+      /^\d+:1: expected plain YAML, found tabs are not allowed as indentation$/,
+    ],
     ["an open bracket", "a: [1\n", /expected plain YAML, found flow sequence .* must .* end with a \]/],
     ["two documents", `${FULL_PAIR}---\nversion: 1\n`, /^51:1: expected plain YAML, found a second document/],
     [
@@ -236,21 +241,13 @@ describe("mistakes", () => {
       "root:x:0:0\n",
       /^1:1: expected the pair's file as a group of keys \(version, .*\), found the text "root:x:0:0"$/,
     ],
-    [
-      "bytes that are not text",
-      Uint8Array.of(0xff, 0xfe, 0),
-      /^1:1: expected a text file that can be read, found bytes that are not UTF-8$/,
-    ],
+    ["bytes that are not text", Uint8Array.of(0xff, 0xfe, 0), /^ cannot be read: bytes that are not UTF-8$/],
     [
       "far too many brackets",
       "[".repeat(100_000),
       /expected plain YAML, found values nested more than 16 deep/,
     ],
-    [
-      "a file far too large",
-      `# ${"x".repeat(300_000)}`,
-      /^1:1: expected a text file that can be read, found more than 262144 bytes$/,
-    ],
+    ["a file far too large", `# ${"x".repeat(300_000)}`, /^ cannot be read: more than 262144 bytes$/],
   ];
   for (const [name, text, expected] of broken) {
     test(`${name}: one clear message`, () => {
@@ -269,10 +266,10 @@ describe("mistakes", () => {
   test("a file that is not there, or a directory", () => {
     const { node, home } = files(FULL_PAIR, changed(FULL_NODE, "pair.yaml", "piar.yaml"));
     assert.deepEqual(saysOf({ node, home }), [
-      "node.yaml:2:7: pair: expected the pair's file (relative paths count from this file), found piar.yaml: no such file or directory (ENOENT)",
+      "node.yaml:2:7: pair: expected the pair's file (relative paths count from this file), found piar.yaml: no such file (ENOENT)",
     ]);
     assert.deepEqual(saysOf({ node: join(home, "none.yaml"), home }), [
-      "none.yaml:1:1: expected a text file that can be read, found no such file or directory (ENOENT)",
+      "none.yaml: cannot be read: no such file (ENOENT)",
     ]);
     assert.match(saysOf({ node: home, home: directory })[0]!, /illegal operation on a directory \(EISDIR\)$/);
   });
@@ -352,7 +349,7 @@ describe("the machine", () => {
 
   test("a key that is missing, no key, or not the listed one", () => {
     assert.deepEqual(says(machine({ key: null })), [
-      "node.yaml:3:6: key: expected a private key, made by `understudy keygen`, found node.key: no such file or directory (ENOENT)",
+      "node.yaml:3:6: key: expected a private key, made by `understudy keygen`, found node.key: no such file (ENOENT)",
     ]);
     const rsa = generateKeyPairSync("rsa", { modulusLength: 1024 }).privateKey.export({
       format: "pem",
@@ -407,8 +404,8 @@ describe("the machine", () => {
     const run = `${links} && exec "${process.execPath}" "${paths.home}/check.mts"`;
     const output = execFileSync("unshare", ["-rn", "sh", "-c", run], { encoding: "utf8" });
     assert.deepEqual(output.replaceAll(`${paths.home}/`, "").trim().split("\n"), [
-      'node.yaml:3:1: interfaces.wan2: expected an interface of this machine (not mapped: the same name), found no "wan2"; here are inside-a, inside-b, lan, other',
-      'node.yaml:5:9: interfaces.sync: expected an interface of this machine, found no "nisde-b"; here is inside-b',
+      'node.yaml:3:1: interfaces.wan2: expected an interface of this machine (not mapped: the same name), found no "wan2"; free here: inside-b, other',
+      'node.yaml:5:9: interfaces.sync: expected an interface of this machine, found no "nisde-b"; free here: inside-b, other',
     ]);
   });
 
