@@ -146,6 +146,8 @@ async function main(config: Config): Promise<void> {
   process.on("SIGTERM", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
   process.on("SIGINT", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
   log(`started, node ${config.node}, real-time priority ${realTime ? REAL_TIME_PRIORITY : "not allowed"}`);
+  // Of a callback in the event loop: survived and counted as one inside a turn.
+  process.on("uncaughtException", (error) => driver.defect("in the event loop", error));
   await driver.run();
   // No gate, no interface (failover §1), not even for the moment until the daemon has taken the interfaces away.
   try {

@@ -8,6 +8,7 @@
 import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
 import { unreachable } from "../base/assert.ts";
+import { BoundaryError } from "../base/errors.ts";
 import { type Millis, millis } from "../base/units.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { Gate } from "../kernel/gate.ts";
@@ -23,6 +24,11 @@ const GATE_CHECK_MS = 15;
 const SLEEP_MS_MAX = 20;
 /** A turn that loses more than this is told in the log: two heartbeats. */
 const STALL_MS = 20;
+/** One exception is survived; so many within the window are a heart that cannot do its work. */
+const DEFECTS_MAX = 25;
+const DEFECTS_WINDOW_MS = 10_000;
+/** Of those, so many are told in full. */
+const DEFECTS_LOGGED = 3;
 
 /** The machine, bound to its state. */
 export interface Machine {
@@ -39,7 +45,8 @@ export interface DriverPorts {
    */
   drain(feed: (input: ElectionInput) => void, isReady: (index: number) => boolean): void;
   sendHeartbeat(message: HeartbeatMessage): void;
-  probe(segment: number, broadcast: boolean): void;
+  /** False where it did not leave. */
+  probe(segment: number, broadcast: boolean): boolean;
   askWitness(segment: number): void;
   announce(): void;
 }
@@ -64,6 +71,10 @@ export interface DriverCounters {
   turns: number;
   gateRepairs: number;
   stalls: number;
+  /** Probes of which not every frame left. */
+  probesUnsent: number;
+  /** Exceptions inside a turn, or of the event loop between turns. */
+  defects: number;
 }
 
 /** Heart's loop. `feed` is for what comes through the event loop (control socket); it is taken up in the next turn. */
@@ -75,6 +86,8 @@ export class Driver {
     turns: 0,
     gateRepairs: 0,
     stalls: 0,
+    probesUnsent: 0,
+    defects: 0,
   };
   readonly #options: DriverOptions;
   readonly #queue: ElectionInput[] = [];
@@ -85,6 +98,9 @@ export class Driver {
   #lastRenewal = 0;
   #gatePresent = true;
   #ended = false;
+  #defects = 0;
+  #defectsSince = Number.NEGATIVE_INFINITY;
+  #fatal: BoundaryError | null = null;
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -100,26 +116,72 @@ export class Driver {
     this.#queue.push(input);
   }
 
-  /** Runs until the machine says `exit`. */
+  /**
+   * Runs until the machine says `exit`. An exception inside a turn is told and survived.
+   * @throws BoundaryError DEFECTS where they come again and again; the gate is shut then, if it can be.
+   */
   async run(): Promise<void> {
     let yieldAt = 0;
     let checkAt = 0;
     while (!this.#ended) {
       const started = performance.now();
       if (started >= checkAt) {
-        this.#checkGate();
+        this.#guarded("looking at the gate", () => this.#checkGate());
         checkAt = started + GATE_CHECK_MS;
       }
       const checked = performance.now();
-      this.#turn();
+      if (this.#fatal === null) this.#guarded("in the turn", () => this.#turn());
       const turned = performance.now();
       if (turned >= yieldAt) {
         await setImmediate();
         yieldAt = performance.now() + YIELD_MS;
       }
       const yielded = performance.now();
-      const overslept = this.#sleep();
+      let overslept = 0;
+      this.#guarded("sleeping", () => {
+        overslept = this.#sleep();
+      });
       this.#judgeStalls(checked - started, turned - checked, yielded - turned, overslept);
+      if (this.#fatal !== null) throw this.#fatal;
+    }
+  }
+
+  #guarded(doing: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.defect(doing, error);
+    }
+  }
+
+  /** Notes an exception that nobody expected; also for those of the event loop. The last one allowed ends `run`. */
+  defect(doing: string, error: unknown): void {
+    const at = now();
+    this.counters.defects += 1;
+    if (at - this.#defectsSince > DEFECTS_WINDOW_MS) {
+      this.#defectsSince = at;
+      this.#defects = 0;
+    }
+    this.#defects += 1;
+    const words = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    if (this.#defects <= DEFECTS_LOGGED) this.#options.log(`defect, ${doing}: ${words}`);
+    if (this.#defects < DEFECTS_MAX || this.#fatal !== null) return;
+    this.#fatal = new BoundaryError({
+      operation: "keep the gate",
+      code: "DEFECTS",
+      words: `${this.#defects} exceptions within ${DEFECTS_WINDOW_MS / 1000} s, the last one ${doing}: ${words}`,
+    });
+    this.#options.log(`${this.#fatal.message}; the gate is shut`);
+    this.#shutForGood();
+  }
+
+  /** Nothing is renewed after this; where even shutting fails, the lease runs out by itself. */
+  #shutForGood(): void {
+    try {
+      if (this.#options.gate.shut()) return;
+      this.#options.log("the gate could not be shut: its lease runs out by itself");
+    } catch (error) {
+      this.#options.log(`the gate could not be shut: ${(error as Error).message}`);
     }
   }
 
@@ -160,9 +222,13 @@ export class Driver {
   };
 
   #perform(): void {
-    // By index: receipts of `renew` and `open` append to the array while it is worked through.
-    for (let index = 0; index < this.#effects.length && !this.#ended; index += 1)
-      this.#performOne(this.#effects[index]!);
+    // By index: receipts of `renew` and `open` append to the array while it is worked through. One that throws does
+    // not take the others with it.
+    for (let index = 0; index < this.#effects.length && !this.#ended; index += 1) {
+      const effect = this.#effects[index]!;
+      this.#guarded(`performing ${effect.kind}`, () => this.#performOne(effect));
+      if (this.#fatal !== null) break;
+    }
     this.#effects.length = 0;
   }
 
@@ -174,7 +240,7 @@ export class Driver {
         return;
       case "open": {
         const at = now();
-        const ok = at <= effect.notAfter && gate.open("short");
+        const ok = at <= effect.notAfter && this.#succeeds("opening", () => gate.open("short"));
         this.#lastRenewal = at;
         this.#step({ kind: "opened", ok, at });
         return;
@@ -190,7 +256,9 @@ export class Driver {
         ports.sendHeartbeat(effect.message);
         return;
       case "probe":
-        ports.probe(effect.segment, effect.broadcast);
+        if (ports.probe(effect.segment, effect.broadcast)) return;
+        this.counters.probesUnsent += 1;
+        this.#step({ kind: "probe-failed", segment: effect.segment });
         return;
       case "ask-witness":
         ports.askWitness(effect.segment);
@@ -214,9 +282,18 @@ export class Driver {
     }
   }
 
+  /** The machine gets its receipt in every case. */
+  #succeeds(doing: string, work: () => boolean): boolean {
+    let ok = false;
+    this.#guarded(doing, () => {
+      ok = work();
+    });
+    return ok;
+  }
+
   #renew(lease: "short" | "solo"): void {
     const at = now();
-    const ok = this.#options.gate.renew(lease);
+    const ok = this.#succeeds("renewing", () => this.#options.gate.renew(lease));
     if (ok) {
       this.counters.renewed += 1;
       if (this.#lastRenewal > 0)

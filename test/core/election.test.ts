@@ -90,6 +90,30 @@ test("§4: no probe before the lease has ended: a dead heart's kernel would stil
   assert.ok(kinds(bench.run(3)).includes("probe"));
 });
 
+test("§4: a probe that was never sent is no probe without an answer; a segment that nobody witnesses waits for none", () => {
+  const bench = standby();
+  bench.mute = [1];
+  bench.hear();
+  assert.equal(opens(bench.run(500)), 0);
+  assert.equal(bench.state.segments[1]!.unanswered, 0);
+  bench.mute = [];
+  assert.equal(opens(bench.run(20)), 1);
+
+  const unwitnessed = standby();
+  unwitnessed.witnesses = [0];
+  unwitnessed.run(1500, () => ({}));
+  unwitnessed.mute = [1];
+  assert.equal(opens(unwitnessed.run(60)), 1, "the intent was told on the other segment");
+});
+
+test("§4: where nothing left, no intent was told", () => {
+  const bench = standby();
+  bench.mute = [0, 1];
+  bench.hear();
+  assert.equal(opens(bench.run(500)), 0);
+  assert.equal(bench.state.intentSince, -1);
+});
+
 test("§4: while somebody answers there is no takeover, but an alarm; afterwards `dead` counts from the answer", () => {
   const bench = standby();
   bench.answers = [1];

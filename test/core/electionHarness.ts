@@ -72,6 +72,8 @@ export class Bench {
   witnesses: readonly number[];
   /** Segments on which the virtual MAC answers. */
   answers: readonly number[] = [];
+  /** Segments on which no probe leaves. */
+  mute: readonly number[] = [];
   disk: "works" | "refuses" = "works";
   /** Our own daemon; silent, it hangs. */
   daemon: "speaks" | "silent" = "speaks";
@@ -154,7 +156,9 @@ export class Bench {
       step(this.state, at, { kind: "opened", ok: this.opens && at <= effect.notAfter, at }, effects);
     if (effect.kind === "ask-witness" && this.witnesses.includes(effect.segment))
       answers.push({ kind: "witness", segment: effect.segment });
-    if (effect.kind === "probe" && this.answers.includes(effect.segment))
+    if (effect.kind === "probe" && this.mute.includes(effect.segment))
+      step(this.state, at, { kind: "probe-failed", segment: effect.segment }, effects);
+    else if (effect.kind === "probe" && this.answers.includes(effect.segment))
       answers.push({ kind: "answer", segment: effect.segment, sentAt: at });
     if (effect.kind === "store-term")
       answers.push(

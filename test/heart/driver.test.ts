@@ -33,9 +33,10 @@ async function runOnce(
   waiting: readonly ElectionInput[],
   react: (input: ElectionInput, now: Millis) => readonly ElectionEffect[],
   held = { value: true },
+  changes: { readonly gate?: Partial<Gate>; readonly ports?: Partial<DriverOptions["ports"]> } = {},
 ): Promise<readonly string[]> {
   const journal: string[] = [];
-  const gate = recordingGate(journal, held);
+  const gate = { ...recordingGate(journal, held), ...changes.gate };
   const left = [...waiting];
   const options: DriverOptions = {
     machine: {
@@ -53,16 +54,19 @@ async function runOnce(
         for (const input of left.splice(0)) feed(input);
       },
       sendHeartbeat: () => void journal.push("heartbeat"),
-      probe: (segment) => void journal.push(`probe ${segment}`),
+      probe: (segment) => journal.push(`probe ${segment}`) > 0,
       askWitness: (segment) => void journal.push(`ask ${segment}`),
       announce: () => void journal.push("announce"),
+      ...changes.ports,
     },
     onEffect: (effect) => void journal.push(effect.kind),
     repairGate: () => undefined,
-    log: () => undefined,
+    log: (line) => void journal.push(`log ${line.split("\n")[0]}`),
   };
-  await new Driver(options).run();
-  return journal;
+  await new Driver(options)
+    .run()
+    .catch((error: Error) => journal.push(`threw ${error.message.split("\n")[0]}`));
+  return journal.filter((line) => !line.startsWith("log stalled"));
 }
 
 test("what was drained is fed before the turn, and effects follow in their order", async () => {
@@ -111,4 +115,61 @@ test("an open in time is performed with a short lease, and its receipt says so",
 test("nothing is performed after exit", async () => {
   const journal = await runOnce([], () => [{ kind: "exit" }, { kind: "announce" }]);
   assert.deepEqual(journal, ["input turn"]);
+});
+
+test("a probe that did not leave is told at once", async () => {
+  const journal = await runOnce(
+    [],
+    (input) => {
+      if (input.kind === "turn")
+        return [{ kind: "probe", segment: 1, broadcast: true }, { kind: "announce" }];
+      return input.kind === "probe-failed" ? [{ kind: "exit" }] : [];
+    },
+    { value: true },
+    { ports: { probe: () => false } },
+  );
+  assert.deepEqual(journal, ["input turn", "input probe-failed", "announce"]);
+});
+
+const broken = (): never => {
+  throw new Error("ENOBUFS");
+};
+
+test("one exception, wherever it comes from, ends neither heart nor the other effects", async () => {
+  let turns = 0;
+  const journal = await runOnce(
+    [],
+    (input) => {
+      if (input.kind === "renewal") return [{ kind: "exit" }];
+      if (input.kind !== "turn") return [];
+      turns += 1;
+      if (turns === 1) broken();
+      return [{ kind: "announce" }, { kind: "renew", lease: "short" }];
+    },
+    { value: true },
+    { gate: { present: broken, renew: broken }, ports: { announce: broken } },
+  );
+  assert.deepEqual(journal, [
+    "log defect, looking at the gate: Error: ENOBUFS",
+    "input turn",
+    "log defect, in the turn: Error: ENOBUFS",
+    "input turn",
+    "log defect, performing announce: Error: ENOBUFS",
+    "input renewal false",
+  ]);
+});
+
+test("exceptions without end: the gate is shut, and heart ends with words", async () => {
+  const journal = await runOnce(
+    [],
+    (input) => (input.kind === "turn" ? broken() : []),
+    { value: true },
+    { gate: { present: broken } },
+  );
+  assert.equal(journal.filter((line) => line.startsWith("log defect")).length, 3);
+  assert.equal(journal.at(-2), "shut");
+  assert.match(
+    journal.at(-1)!,
+    /^threw keep the gate: DEFECTS: 25 exceptions within 10 s, the last one .*ENOBUFS/,
+  );
 });

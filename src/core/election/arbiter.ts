@@ -240,6 +240,18 @@ export function onAnswer(
   if (isPeerAbsent(state, now)) setAlarm(state, "heartbeats-lost-gate-answers", true, effects);
 }
 
+/** The probe just sent did not leave: its silence says nothing, and where none of its turn left, no intent was told. */
+export function onProbeFailed(state: ElectionState, index: number): void {
+  const segment = state.segments[index];
+  if (segment === undefined || !mayClaim(state)) return;
+  segment.unanswered = Math.max(0, segment.unanswered - 1);
+  segment.probeFailedAt = segment.probedAt;
+  const told = state.segments.some(
+    ({ probedAt, probeFailedAt }) => probedAt === state.intentSince && probeFailedAt !== probedAt,
+  );
+  if (segment.probedAt === state.intentSince && !told) state.intentSince = -1;
+}
+
 /** The peer is about to claim as well: the one that is not preferred steps back (docs/election.md, hole 3). */
 export function onContender(state: ElectionState, now: number): void {
   if (!mayClaim(state) || state.opening !== null || isPreferred(state.config)) return;

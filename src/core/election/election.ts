@@ -14,6 +14,7 @@ import {
   judgeSilence,
   onAnswer,
   onContender,
+  onProbeFailed,
   probeForConflict,
   watchDeafness,
   watchIsolation,
@@ -73,6 +74,9 @@ export function step(
       return;
     case "answer":
       onAnswer(state, now, input, effects);
+      return;
+    case "probe-failed":
+      onProbeFailed(state, input.segment);
       return;
     case "contender":
       onContender(state, now);

@@ -107,6 +107,8 @@ export interface SegmentRecord {
   witnessAt: number;
   askedAt: number;
   probedAt: number;
+  /** `probedAt` of the last probe that did not leave. */
+  probeFailedAt: number;
   /** Consecutive probes sent in this window that nothing has answered since. */
   unanswered: number;
   /** When the first of them was sent. */
@@ -348,6 +350,7 @@ function newSegment(carrier: boolean): SegmentRecord {
     witnessAt: NEVER,
     askedAt: NEVER,
     probedAt: NEVER,
+    probeFailedAt: NEVER,
     unanswered: 0,
     unansweredSince: NEVER,
     answeredAt: NEVER,

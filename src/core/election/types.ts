@@ -6,7 +6,7 @@
 // 1. One turn = drain every socket without blocking, feed what came as inputs, feed `turn`, perform effects.
 // 2. Effects are performed in order; the array may grow while it is worked through: after `renew` and `open` the
 //    driver feeds `renewal` / `opened` at once, with a new reading of the clock, and the answer's effects are
-//    appended at the end of the same array.
+//    appended at the end of the same array. A `probe` that did not leave is told likewise (`probe-failed`).
 // 3. Every step gets the clock as it is at that moment (CLOCK_MONOTONIC, ms), never one kept from before.
 // 4. The driver sleeps until `deadline(state)` or until something is readable, whichever is first.
 
@@ -78,6 +78,8 @@ export type ElectionInput =
     }
   /** ARP reply / NA for a shared address *from the virtual MAC* on a port; `sentAt`: our last probe on that segment. */
   | { readonly kind: "answer"; readonly segment: number; readonly sentAt: Millis }
+  /** Receipt of a `probe` of which not every frame left (no address of our own, a full queue): it asked nobody. */
+  | { readonly kind: "probe-failed"; readonly segment: number }
   /** A probe of the peer's, marked as such, was seen on the segment: it is about to claim, too. */
   | { readonly kind: "contender"; readonly segment: number }
   /** A third party (gateway, configured witness, LAN neighbour; never the peer nor the virtual MAC) was heard. */
@@ -127,7 +129,7 @@ export type ElectionEffect =
   | { readonly kind: "heartbeat"; readonly message: HeartbeatMessage }
   /**
    * Ask for the shared addresses of the segment from the port's real MAC, marked as ours: unicast to the virtual MAC,
-   * and broadcast as well where `broadcast`.
+   * and broadcast as well where `broadcast`. Answer where it did not leave: `probe-failed`, at once.
    */
   | { readonly kind: "probe"; readonly segment: number; readonly broadcast: boolean }
   /** Ask the segment's gateway and witnesses (ARP / NS from the real MAC). */
