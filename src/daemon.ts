@@ -348,14 +348,16 @@ class Daemon {
     const replicator = this.#replicator;
     if (replicator === null) throw new BoundaryError({ operation: "show pair", code: "STARTING" });
     const { ready, reasons, sessions } = replicator.report();
+    const heartReasons = heart?.reasons ?? [];
     return {
       pair: this.#config.pair,
       node: this.#config.node,
       version: VERSION,
-      ready: ready && this.#dresser.dressed && heart !== null,
+      ready: ready && this.#dresser.dressed && heart !== null && heartReasons.length === 0,
       reasons: [
         ...(heart === null ? ["heart does not run"] : []),
         ...(this.#dresser.dressed ? [] : ["forwarding is not set up yet"]),
+        ...heartReasons,
         ...reasons,
       ],
       heart,

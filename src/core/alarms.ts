@@ -61,6 +61,14 @@ export const ALARMS = {
     text: "This active node has no working LAN or no working link, and the other node is no better off.",
     advice: "The fault is outside the pair: check the LAN switch and the links' gateways.",
   },
+  "standby-blind": {
+    severity: "warning",
+    raisedBy: "heart",
+    title: "this standby could not forward",
+    text: "This standby has no working LAN or no working link, and the active has: it is not ready.",
+    advice:
+      "Check this node's cables and switch ports: `understudy show pair` names the segments without a witness.",
+  },
   "lease-lapsed": {
     severity: "warning",
     raisedBy: "heart",

@@ -134,6 +134,7 @@ function stateOf(sources: StateSources): HeartState {
     role: view.role,
     term: view.term,
     gate: view.gate,
+    reasons: view.reasons,
     leaseMs: view.leaseMs,
     sinceMs: notices.sinceMs,
     peer: view.peer,

@@ -107,6 +107,8 @@ export interface HeartState {
   readonly role: Role;
   readonly term: Term;
   readonly gate: GateState;
+  /** Why it is not ready whatever the daemon says; empty or absent (a heart of before): nothing. */
+  readonly reasons?: readonly string[];
   /** Milliseconds of the lease in force when last renewed; 0 where none. */
   readonly leaseMs: number;
   readonly sinceMs: number;

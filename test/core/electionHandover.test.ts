@@ -4,7 +4,19 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { GateState } from "../../src/base/units.ts";
 import { viewOf } from "../../src/core/election/describe.ts";
-import { active, heartbeats, kinds, opens, STANDBY, standby, withdrawn } from "./electionHarness.ts";
+import type { ElectionEffect } from "../../src/core/election/types.ts";
+import type { HeartbeatMessage } from "../../src/wire/peer.ts";
+import {
+  active,
+  Bench,
+  CONFIG,
+  heartbeats,
+  kinds,
+  opens,
+  STANDBY,
+  standby,
+  withdrawn,
+} from "./electionHarness.ts";
 
 test("§6: handover drains, and shuts on the new active's first heartbeat", () => {
   const bench = active();
@@ -69,6 +81,84 @@ test("§6: a handover that cannot be is refused with the reason", () => {
   const done = bench.turn(bench.heartbeat({ ...STANDBY, ready: false }), command);
   const answer = done.find((effect) => effect.kind === "answer-command");
   assert.ok(answer?.kind === "answer-command" && !answer.ok && answer.message.includes("does not hold"));
+});
+
+const answerOf = (done: readonly ElectionEffect[]): string => {
+  const answer = done.find((effect) => effect.kind === "answer-command");
+  return answer?.kind === "answer-command" ? `${answer.ok ? "done" : "refused"}: ${answer.message}` : "none";
+};
+const HANDOVER = { kind: "command", command: "handover", request: 1 } as const;
+
+test("§6: a handover is refused with the reason that holds", () => {
+  const orders = (change: Partial<HeartbeatMessage>): string => {
+    const bench = active();
+    return answerOf(bench.turn(bench.heartbeat({ ...STANDBY, ...change }), HANDOVER));
+  };
+  assert.equal(
+    orders({ ready: false, configurationDigest: "1111111111111111" }),
+    "refused: the two nodes have different configurations",
+  );
+  assert.match(orders({ ready: false }), /does not hold the whole state yet/);
+  assert.match(orders({ witnessed: 2 }), /refused: the other node could not forward: .* on lan$/);
+  assert.match(orders({ carrier: 2 }), /could not forward: .* on lan$/);
+  assert.equal(orders({}), "none", "it is under way");
+  const follower = standby();
+  assert.equal(answerOf(follower.turn(HANDOVER)), "refused: a is active: give the command there");
+  follower.run(51);
+  assert.match(answerOf(follower.turn(HANDOVER)), /not heard/);
+});
+
+test("§6: a handover to a node with fewer links is refused, but not where this one is worse off", () => {
+  const config = { ...CONFIG, segments: [...CONFIG.segments, { name: "wan2", singleMac: false }] };
+  const bench = active(new Bench(config), 7);
+  const fewer = bench.turn(bench.heartbeat({ ...STANDBY, carrier: 7, witnessed: 3 }), HANDOVER);
+  assert.match(answerOf(fewer), /would hand back at once: .* on wan2$/);
+  const worse = active(new Bench(config), 7);
+  worse.witnesses = [1];
+  worse.run(390, () => ({ ...STANDBY, carrier: 7, witnessed: 3 }));
+  const order = worse.turn(worse.heartbeat({ ...STANDBY, carrier: 7, witnessed: 2 }), HANDOVER);
+  assert.ok(kinds(order).includes("drain"));
+});
+
+test("§6: a standby that could not forward is not ready, while the active forwards", () => {
+  const blind = (bench: Bench, effects: readonly ElectionEffect[]): boolean =>
+    !heartbeats(effects).at(-1)!.ready && bench.state.alarms.has("standby-blind");
+  const bench = standby();
+  bench.witnesses = [1];
+  assert.ok(
+    blind(
+      bench,
+      bench.run(1000, () => ({})),
+    ),
+  );
+  assert.deepEqual(viewOf(bench.state).reasons, ["this node could not forward: nobody answers it on lan"]);
+  bench.witnesses = [0, 1];
+  assert.ok(
+    !blind(
+      bench,
+      bench.run(500, () => ({})),
+    ),
+  );
+  assert.equal(viewOf(bench.state).ready, true);
+  const both = standby();
+  both.witnesses = [1];
+  assert.ok(
+    !blind(
+      both,
+      both.run(1000, () => ({ witnessed: 2 })),
+    ),
+    "a fault outside the pair",
+  );
+});
+
+test("§6: a daemon that hangs is not relieved by a node that could not forward; leaving still leaves", () => {
+  const bench = active();
+  bench.daemon = "silent";
+  const blind = { ...STANDBY, ready: false, witnessed: 2 };
+  bench.run(500, () => STANDBY);
+  assert.ok(!kinds(bench.run(13_000, () => blind)).includes("drain"));
+  const leave = { kind: "command", command: "leave", request: 2 } as const;
+  assert.ok(kinds(bench.turn(bench.heartbeat(blind), leave)).includes("exit"));
 });
 
 test("§6: the active hands over where the standby is better off, twice in a row", () => {

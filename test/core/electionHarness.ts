@@ -188,11 +188,10 @@ export function standby(bench = new Bench()): Bench {
 }
 
 /** An active that was granted its gate by a silent second of nobody, and hears a standby since. */
-export function active(): Bench {
-  const bench = new Bench();
+export function active(bench = new Bench(), segments = 3): Bench {
   bench.run(1500);
   assert.equal(viewOf(bench.state).role, "active");
-  bench.run(500, () => STANDBY);
+  bench.run(500, () => ({ ...STANDBY, carrier: segments, witnessed: segments }));
   return bench;
 }
 

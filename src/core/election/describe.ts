@@ -2,11 +2,11 @@
 
 import { type GateState, type Role, type Term, term } from "../../base/units.ts";
 import type { PeerState } from "../../wire/control.ts";
+import { heartReasons, isReady } from "./readiness.ts";
 import {
   type ElectionState,
   gateOf,
   holdsGate,
-  isReady,
   nextOwnTerm,
   peerHeard,
   roleOf,
@@ -23,6 +23,8 @@ export interface ElectionView {
   readonly candidate: boolean;
   /** What the heartbeat says: the daemon's word while it is fresh, and a term reserved on disk. */
   readonly ready: boolean;
+  /** Why this node is not ready whatever its daemon says, in words; empty where nothing of heart's is in the way. */
+  readonly reasons: readonly string[];
   readonly peer: PeerState;
 }
 
@@ -38,6 +40,7 @@ export function viewOf(state: ElectionState): ElectionView {
     leaseMs: held ? (state.leaseKind === "solo" ? soloLeaseMs : leaseMs) : 0,
     candidate: state.candidate,
     ready: isReady(state, state.now),
+    reasons: heartReasons(state),
     peer: {
       heard: peerHeard(state, state.now),
       role: message?.role ?? null,

@@ -1,11 +1,12 @@
 // Handing over on purpose (failover §6): by command, on leaving, because the standby is better off, because our daemon
 // hangs. Acknowledge, drain, let the other open, shut. And the loser of a split, which drains and asks nobody. Pure.
 
-import { GateState, Role } from "../../base/units.ts";
+import { GateState, peerOf, Role } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
 import { setAlarm } from "./alarms.ts";
 import { decideOpening, endHandover, lapse, shutGate, startCandidacy } from "./lease.ts";
-import { canForward, ownScore, peerScore } from "./score.ts";
+import { isBlind } from "./readiness.ts";
+import { canForward, isPeerBlind, missingOnPeer, ownScore, peerScore } from "./score.ts";
 import { sendHeartbeat } from "./speak.ts";
 import {
   CANNOT_FORWARD_MS,
@@ -42,10 +43,34 @@ function whyNotReady(state: ElectionState, now: number, needs: Needs): string | 
     return `the other node is ${message.role}, not standby`;
   if (message.leaving) return "the other node is leaving";
   if (!message.dressed) return "the other node's interfaces and rules are not in place";
+  if (needs !== "nothing" && isPeerBlind(state, now, message))
+    return `the other node could not forward: nobody answers it on ${missingOnPeer(state, now, message)}`;
   // A daemon that hangs takes the standby's readiness along: what counts is what it held at our daemon's last word.
   const held = message.ready || (needs === "was-ready" && state.peer.readyAt >= state.daemonAt);
-  if (needs !== "nothing" && !held) return "the other node does not hold the whole state yet";
-  return null;
+  if (needs === "nothing" || held) return null;
+  return state.daemon !== null && state.daemon.configurationDigest !== message.configurationDigest
+    ? "the two nodes have different configurations"
+    : "the other node does not hold the whole state yet";
+}
+
+/** Why a person's order to hand over is refused; null where it is not. */
+function whyNotOrdered(state: ElectionState, now: number): string | null {
+  if (state.handover !== null) return "a handover is under way";
+  const { message } = state.peer;
+  if (state.phase !== Phase.Active) {
+    if (message === null || !peerHeard(state, now))
+      return "this node is not active, and the other node is not heard";
+    const other = peerOf(state.config.node);
+    return message.role === Role.Active
+      ? `${other} is active: give the command there`
+      : `no node is active: this one is not, and ${other} says ${message.role}`;
+  }
+  const why = whyNotReady(state, now, "ready");
+  if (why !== null) return why;
+  // By comparison it would hand back within half a second.
+  return message !== null && peerScore(message) < ownScore(state, now)
+    ? `the other node is worse off and would hand back at once: nobody answers it on ${missingOnPeer(state, now, message)}`
+    : null;
 }
 
 function startHandover(state: ElectionState, now: number, cause: HandoverCause, request: number): Handover {
@@ -79,15 +104,7 @@ export function onCommand(
     state.leaveRequest = input.request;
     return;
   }
-  if (state.phase !== Phase.Active) {
-    refuse(effects, input.request, "this node is not active");
-    return;
-  }
-  if (state.handover !== null) {
-    refuse(effects, input.request, "a handover is under way");
-    return;
-  }
-  const why = whyNotReady(state, now, "ready");
+  const why = whyNotOrdered(state, now);
   if (why !== null) {
     refuse(effects, input.request, why);
     return;
@@ -241,6 +258,7 @@ export function compareWhenDue(state: ElectionState, now: number, effects: Elect
   if (now - state.comparedAt < COMPARE_INTERVAL_MS) return;
   state.comparedAt = now;
   setAlarm(state, "daemon-silent", state.daemon !== null && now - state.daemonAt >= DAEMON_FRESH_MS, effects);
+  watchBlindness(state, now, effects);
   if (state.phase !== Phase.Active) {
     setAlarm(state, "cannot-forward", false, effects);
     return;
@@ -259,6 +277,15 @@ export function compareWhenDue(state: ElectionState, now: number, effects: Elect
     state.wedgedTriedAt = now;
     startHandover(state, now, HandoverCause.Wedged, -1);
   }
+}
+
+/** A standby that could not forward while the active does: not ready, and told. */
+function watchBlindness(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  const { message } = state.peer;
+  const beside = state.phase === Phase.Standby && message?.role === Role.Active && peerHeard(state, now);
+  const blind = beside && canForward(peerScore(message)) && !canForward(ownScore(state, now));
+  state.blindCount = blind ? state.blindCount + 1 : 0;
+  setAlarm(state, "standby-blind", isBlind(state), effects);
 }
 
 function handOverIfBetter(state: ElectionState, now: number, own: number): void {

@@ -2,15 +2,8 @@
 // nodes must come to the same answer from the same facts. Pure.
 
 import type { HeartbeatMessage } from "../../wire/peer.ts";
-import {
-  carrierBits,
-  type ElectionState,
-  isDressed,
-  isPreferred,
-  isReady,
-  WITNESS_RECENT_MS,
-  witnessBits,
-} from "./state.ts";
+import { isReady, segmentNames } from "./readiness.ts";
+import { type ElectionState, isDressed, isPreferred, usableBits } from "./state.ts";
 
 const LAN_BIT = 1;
 /** More than any number of segments: a node that can forward is better than any that cannot. */
@@ -20,17 +13,24 @@ const FORWARDS = 1000;
  * A node's worth by its usable service segments (carrier and witness). Whether it can forward at all, LAN and at
  * least one link, comes first: a LAN port that is dead outweighs any number of links (failover §6).
  */
-export function scoreOf(usableBits: number): number {
+export function scoreOf(usable: number): number {
   let count = 0;
-  for (let bits = usableBits; bits !== 0; bits &= bits - 1) count++;
-  const forwards = (usableBits & LAN_BIT) !== 0 && (usableBits & ~LAN_BIT) !== 0;
+  for (let bits = usable; bits !== 0; bits &= bits - 1) count++;
+  const forwards = (usable & LAN_BIT) !== 0 && (usable & ~LAN_BIT) !== 0;
   return (forwards ? FORWARDS : 0) + count;
 }
 
 export const canForward = (score: number): boolean => score >= FORWARDS;
 
-export const ownScore = (state: ElectionState, now: number): number =>
-  scoreOf(carrierBits(state) & witnessBits(state, now, WITNESS_RECENT_MS));
+export const ownScore = (state: ElectionState, now: number): number => scoreOf(usableBits(state, now));
+
+/** Names of the segments that work here and do not on the peer; empty where there is none. */
+export const missingOnPeer = (state: ElectionState, now: number, peer: HeartbeatMessage): string =>
+  segmentNames(state, usableBits(state, now) & ~(peer.carrier & peer.witnessed));
+
+/** This node forwards, and the peer could not. */
+export const isPeerBlind = (state: ElectionState, now: number, peer: HeartbeatMessage): boolean =>
+  canForward(ownScore(state, now)) && !canForward(peerScore(peer));
 
 export const peerScore = (message: HeartbeatMessage): number => scoreOf(message.carrier & message.witnessed);
 

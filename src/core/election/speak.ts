@@ -5,6 +5,7 @@
 import { assert } from "../../base/assert.ts";
 import type { HeartbeatMessage } from "../../wire/peer.ts";
 import { type AlarmCount, countAlarms } from "../alarms.ts";
+import { isReady } from "./readiness.ts";
 import {
   ANNOUNCE_INTERVAL_MS,
   ANNOUNCE_REPEATS_MS,
@@ -14,7 +15,6 @@ import {
   holdsGate,
   isDaemonFresh,
   isDressed,
-  isReady,
   Phase,
   rememberSent,
   roleOf,

@@ -243,6 +243,8 @@ export interface ElectionState {
   betterCount: number;
   lastBetterAt: number;
   cannotForwardSince: number;
+  /** Comparisons in a row in which this standby could not forward and the active could. */
+  blindCount: number;
   wedgedTriedAt: number;
 
   announceIndex: number;
@@ -319,6 +321,7 @@ export function createElection(
     betterCount: 0,
     lastBetterAt: NEVER,
     cannotForwardSince: -1,
+    blindCount: 0,
     wedgedTriedAt: NEVER,
     announceIndex: 0,
     announceAt: Number.POSITIVE_INFINITY,
@@ -465,19 +468,16 @@ export function carrierBits(state: ElectionState): number {
   return bits;
 }
 
+/** Segments that work, for comparisons: carrier, and a third party heard a moment ago. */
+export const usableBits = (state: ElectionState, now: number): number =>
+  carrierBits(state) & witnessBits(state, now, WITNESS_RECENT_MS);
+
 /** A gate that opened here would forward, as far as this machine knows. */
 export const isDressed = (state: ElectionState): boolean =>
   state.daemon?.dressed === true && !state.gateMissing;
 
 export const isDaemonFresh = (state: ElectionState, now: number): boolean =>
   now - state.daemonAt < DAEMON_FRESH_MS;
-
-/** What the heartbeat says as `ready`: the daemon's word, while it is fresh, and a term on disk (failover §5, §6). */
-export const isReady = (state: ElectionState, now: number): boolean =>
-  state.daemon?.ready === true &&
-  isDaemonFresh(state, now) &&
-  isDressed(state) &&
-  (holdsGate(state) || nextKnownTerm(state) <= state.storedReserved);
 
 /** The longer wait that belongs to a longer lease: the same proportion as `dead` to `lease`. */
 export const waitOutMs = (state: ElectionState, leaseMs: number): Millis =>
