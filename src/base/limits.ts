@@ -74,11 +74,11 @@ export const SESSION_RECORD_BYTES_MAX = 256;
 /** Remaining time of a session: 2^31 jiffies at the highest HZ (1000), what every kernel can be given. */
 export const SESSION_TIMEOUT_SECONDS_MAX = 2_147_483;
 /**
- * Least time that a standby gives an entry. Refreshes raise no event, so a session that flows on the active looks
- * idle here; the longest time that a flowing session is refreshed *to* by default, bar established TCP's five days,
- * is 300 s (unacknowledged TCP), and the entry must outlive that twice.
+ * Least time that a standby gives an entry: a quarter of a day. Refreshes raise no event, so a session that flows on
+ * the active looks idle here, and nothing refreshes it yet: a UDP tunnel or call must outlive that. What has ended is
+ * ended by the active's DESTROY or a sweep; after a takeover what is silent by then stays so long at most.
  */
-export const SESSION_STANDBY_SECONDS_MIN = 600;
+export const SESSION_STANDBY_SECONDS_MIN = 21_600;
 /** Session requests in one send to the kernel. */
 export const SESSION_REQUESTS_PER_SEND = 64;
 /** Session events read with one system call, and the longest one. */

@@ -89,6 +89,11 @@ class RunningReplicator implements Replicator {
   readonly #taker: MergeTaker;
   readonly #neighbours: NeighbourLog;
   #role: Role = "idle";
+  /**
+   * Up to here this kernel holds the whole of the pair's state. A snapshot under way does not count: by its position
+   * a node that holds a twentieth of it would be preferred to the one that holds all, and that one swept.
+   */
+  #whole: Position = NOWHERE;
   #term = 0;
   #peerRole: Role | null = null;
   #hello: Hello | null = null;
@@ -174,6 +179,8 @@ class RunningReplicator implements Replicator {
   setRole(role: Role, term: number, peerRole: Role | null): void {
     this.#peerRole = peerRole;
     if (role === this.#role && term === this.#term) return;
+    // What it produced as the active is what its kernel holds, whatever it receives afterwards, until it is swept.
+    if (this.#role === "active") this.#whole = produced(this.#sender.state) ?? this.#whole;
     this.#role = role;
     this.#term = term;
     if (role === "active") {
@@ -226,14 +233,15 @@ class RunningReplicator implements Replicator {
       return {
         ready: true,
         reasons: [],
-        position: produced(this.#sender.state) ?? NOWHERE,
+        position: produced(this.#sender.state) ?? this.#whole,
         sessions,
         refused: 0,
       };
     }
     const reasons = this.#reasons();
-    const { applied: position, refused } = this.#receiver.state;
-    return { ready: reasons.length === 0, reasons, position, sessions, refused };
+    const { applied, refused } = this.#receiver.state;
+    if (isReceived(this.#receiver.state)) this.#whole = applied;
+    return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
   }
 
   waitAcknowledged(timeoutMs: number): Promise<boolean> {

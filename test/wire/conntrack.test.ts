@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { SESSION_STANDBY_SECONDS_MIN } from "../../src/base/limits.ts";
 import {
   CTA_PROTOINFO,
   CTA_PROTOINFO_TCP,
@@ -59,7 +60,7 @@ test("a create says all that the record says, over the untranslated reply tuple"
             ...rest,
             reply: turned(record.family, record.protocol, record.original),
             mark: (rest.mark | (generation << 28)) >>> 0,
-            timeoutSeconds: Math.max(600, rest.timeoutSeconds),
+            timeoutSeconds: Math.max(SESSION_STANDBY_SECONDS_MIN, rest.timeoutSeconds),
             protocolState: tcpUntold ? 3 : rest.protocolState,
             ...(sctpUntold ? { verificationTags: { original: 0, reply: 0 } } : {}),
           },
