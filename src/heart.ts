@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { readConfiguration } from "./admin/configFiles.ts";
 import { BoundaryError, ExitCode } from "./base/errors.ts";
@@ -27,6 +28,7 @@ import { loadIdentity } from "./peer/identity.ts";
 
 /** Above the kernel's own threads for interrupts would be too much; above everything of users' is needed. */
 const REAL_TIME_PRIORITY = 40;
+const TERMS_MS_MAX = 1000;
 /** At most 15 bytes; `ss` and `lsof` show it. */
 const PROCESS_NAME = "understudyheart";
 
@@ -156,8 +158,10 @@ async function main(config: Config): Promise<void> {
     // Gone already, with the daemon's dress: nothing is left that would need a gate.
   }
   gate.remove();
-  await terms.idle();
+  // At once: whoever found this socket now would take the word of a heart that has no gate.
   await control.close();
+  // A disk that hangs is not waited for: what is not written by then was not claimed.
+  await Promise.race([terms.idle(), sleep(TERMS_MS_MAX)]);
   log("left: the gate is shut and removed");
   await log.flush(1000);
 }
