@@ -16,6 +16,13 @@ import { createLineReader } from "../wire/lines.ts";
 
 const CLOSE_GRACE_MS = 1000;
 const PROBE_MS = 1000;
+/** A client that neither asks nor listens is in the way of others. */
+const IDLE_MS = 60_000;
+/** Of one turn of the event loop, and of what came. */
+const SLICE_MS = 0.5;
+const READ_BYTES = 2048;
+/** Connections that are told that they are too many, at a time; more are closed without a word. */
+const REFUSED_AT_ONCE = 8;
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "UNKNOWN";
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -121,6 +128,8 @@ function bindAt(server: Server, path: string): Promise<void> {
           chmodSync(own, 0o600);
           renameSync(own, path);
           server.off("error", refuse);
+          // A connection that could not be accepted (no descriptor left): its client sees that, and tries again.
+          server.on("error", () => undefined);
           resolve();
         } catch (error) {
           refuse(error);
@@ -140,64 +149,150 @@ function lineOf(message: Numbered): string {
   return `${JSON.stringify(refusal(message.request ?? 0, reason))}\n`;
 }
 
-/** The answer to one line that a client sent; it never throws. */
-async function answerLine<Request, Message extends Numbered>(
+/** The answer to one line that a client sent; it never throws. `malformed`: the client does not speak this language. */
+function answerLine<Request, Message extends Numbered>(
   line: string,
   service: ControlService<Request, Message>,
   peer: ControlPeer<Message>,
-): Promise<Message | Refusal | null> {
+): { readonly malformed: string } | Message | Refusal | null | Promise<Message | Refusal | null> {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
-    return refusal(0, `not JSON: ${wordsOf(error)}`);
+    return { malformed: `not JSON: ${wordsOf(error)}` };
   }
   const read = service.read(value);
-  if (!read.ok) return refusal(read.number, read.reason);
+  // One with a number is of another version of ours, perhaps: it is refused, and the next one may be understood.
+  if (!read.ok) return read.number === 0 ? { malformed: read.reason } : refusal(read.number, read.reason);
+  const refuse = (error: unknown): Refusal =>
+    refusal((read.request as { request?: number }).request ?? 0, reasonOf(error));
   try {
-    return await service.answer(read.request, peer);
+    const answer = service.answer(read.request, peer);
+    return answer instanceof Promise ? answer.catch(refuse) : answer;
   } catch (error) {
-    return refusal((read.request as { request?: number }).request ?? 0, reasonOf(error));
+    return refuse(error);
   }
 }
 
-/** Serves one client: its lines are answered one after the other, and nothing is read while one is worked on. */
-function serveClient<Request, Message extends Numbered>(
-  socket: Socket,
-  service: ControlService<Request, Message>,
-): void {
-  const peer: ControlPeer<Message> = {
-    get gone() {
-      return socket.destroyed;
-    },
-    push: (message) => {
-      // One that does not read keeps at most a buffer of lines; it learns the rest when it asks.
-      if (socket.destroyed || socket.writableNeedDrain) return false;
-      socket.write(lineOf(message));
-      return true;
-    },
+/** Runs what it is given in order, so much in one turn of the event loop, whoever asks for it. */
+type Pace = (work: () => void) => void;
+
+/**
+ * What all clients of a server together take of one turn of the event loop is SLICE_MS and one piece of work: heart
+ * renews its lease in between.
+ */
+function createPace(): Pace {
+  const waiting: (() => void)[] = [];
+  let planned = false;
+  const run = (): void => {
+    const started = performance.now();
+    do waiting.shift()?.();
+    while (waiting.length > 0 && performance.now() - started < SLICE_MS);
+    planned = waiting.length > 0;
+    if (planned) setImmediate(run);
   };
-  const reader = createLineReader(CONTROL_LINE_BYTES_MAX);
-  socket.on("error", () => socket.destroy());
-  const work = async (bytes: Uint8Array): Promise<void> => {
-    const fed = reader.feed(bytes);
+  return (work) => {
+    waiting.push(work);
+    if (!planned) setImmediate(run);
+    planned = true;
+  };
+}
+
+/** Says a last line. What the client still sends is thrown away: hanging up on it unread would cost it that line. */
+function hangUp(socket: Socket, reason: string): void {
+  socket.removeAllListeners("data");
+  socket.end(lineOf(refusal(0, reason)));
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), CLOSE_GRACE_MS);
+  socket.once("close", () => clearTimeout(timer));
+}
+
+interface Serving<Request, Message extends Numbered> {
+  readonly service: ControlService<Request, Message>;
+  readonly pace: Pace;
+  readonly idleMs: number;
+  readonly lineBytesMax: number;
+}
+
+/** Serves one client: its lines are answered one after the other, and nothing is read while one is worked on. */
+class Client<Request, Message extends Numbered> {
+  readonly #socket: Socket;
+  readonly #serving: Serving<Request, Message>;
+  readonly #reader: ReturnType<typeof createLineReader>;
+  readonly #peer: ControlPeer<Message>;
+  #unread: Uint8Array = new Uint8Array(0);
+  /** The next line first at the end. */
+  #lines: string[] = [];
+  #isBusy = false;
+  /** Told something unasked: it listens, and may be silent for as long as it likes. */
+  #listens = false;
+
+  constructor(socket: Socket, serving: Serving<Request, Message>) {
+    this.#socket = socket;
+    this.#serving = serving;
+    this.#reader = createLineReader(serving.lineBytesMax);
+    this.#peer = {
+      get gone() {
+        return socket.destroyed;
+      },
+      push: (message) => this.#push(message),
+    };
+    socket.setTimeout(serving.idleMs, () => {
+      if (!this.#listens && !this.#isBusy) socket.destroy();
+    });
+    socket.on("data", (bytes: Uint8Array) => {
+      socket.pause();
+      this.#isBusy = true;
+      this.#unread = bytes;
+      serving.pace(this.#work);
+    });
+  }
+
+  #push(message: Message): boolean {
+    this.#listens = true;
+    // One that does not read keeps at most a buffer of lines; it learns the rest when it asks.
+    if (this.#socket.destroyed || this.#socket.writableNeedDrain) return false;
+    this.#socket.write(lineOf(message));
+    return true;
+  }
+
+  /** One line, or the next few bytes. */
+  readonly #work = (): void => {
+    if (this.#socket.destroyed) return;
+    const line = this.#lines.pop();
+    if (line !== undefined) this.#answer(line);
+    else if (this.#unread.length > 0) this.#read();
+    else {
+      this.#isBusy = false;
+      this.#socket.resume();
+    }
+  };
+
+  #read(): void {
+    const fed = this.#reader.feed(this.#unread.subarray(0, READ_BYTES));
     if (fed.kind === "refused") {
-      socket.end(lineOf(refusal(0, fed.reason)));
+      hangUp(this.#socket, fed.reason);
       return;
     }
-    for (const line of fed.lines) {
-      const message = await answerLine(line, service, peer);
-      if (socket.destroyed) return;
-      if (message === null) continue;
-      // A client that asks and does not read is not waited for without bound: the kernel's buffer and one line.
-      if (!socket.write(lineOf(message)) && !(await drained(socket))) return;
-    }
-    socket.resume();
+    this.#unread = this.#unread.subarray(READ_BYTES);
+    this.#lines = fed.lines.toReversed();
+    this.#serving.pace(this.#work);
+  }
+
+  #answer(line: string): void {
+    const answer = answerLine(line, this.#serving.service, this.#peer);
+    if (answer instanceof Promise) void answer.then(this.#finish);
+    else if (answer !== null && "malformed" in answer) hangUp(this.#socket, answer.malformed);
+    else this.#finish(answer);
+  }
+
+  readonly #finish = (message: Message | Refusal | null): void => {
+    if (this.#socket.destroyed) return;
+    const goOn = (): void => this.#serving.pace(this.#work);
+    // A client that asks and does not read is not waited for without bound: the kernel's buffer and one line.
+    if (message === null || this.#socket.write(lineOf(message))) goOn();
+    else void drained(this.#socket).then((ok) => ok && goOn());
   };
-  socket.on("data", (bytes: Uint8Array) => {
-    socket.pause();
-    void work(bytes);
-  });
 }
 
 /** True once the client took what was written; false where it did not within the time of an answer. */
@@ -220,8 +315,12 @@ function drained(socket: Socket): Promise<boolean> {
 export async function serveControl<Request, Message extends Numbered>(options: {
   readonly path: string;
   readonly service: ControlService<Request, Message>;
+  /** Silence after which a client that does not listen is let go. */
+  readonly idleMs?: number;
+  /** Of a request. */
+  readonly lineBytesMax?: number;
 }): Promise<ControlServer> {
-  const { path, service } = options;
+  const { path, service, idleMs = IDLE_MS, lineBytesMax = CONTROL_LINE_BYTES_MAX } = options;
   // The name that is bound first carries our process id, at most 8 more bytes.
   if (Buffer.byteLength(path) + 8 > SOCKET_PATH_BYTES_MAX)
     throw new BoundaryError({
@@ -231,15 +330,16 @@ export async function serveControl<Request, Message extends Numbered>(options: {
       advice: "Choose a shorter runtime directory in the node's file.",
     });
   const sockets = new Set<Socket>();
+  const serving: Serving<Request, Message> = { service, pace: createPace(), idleMs, lineBytesMax };
   const server = createServer((socket) => {
-    if (sockets.size >= CONTROL_CLIENTS_MAX) {
-      socket.end(lineOf(refusal(0, "too many clients; try again")));
-      return;
-    }
+    // First of all: an error that nobody listens to would end the process.
+    socket.on("error", () => socket.destroy());
+    if (sockets.size >= CONTROL_CLIENTS_MAX) return hangUp(socket, "too many clients; try again");
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
-    serveClient(socket, service);
+    new Client(socket, serving);
   });
+  server.maxConnections = CONTROL_CLIENTS_MAX + REFUSED_AT_ONCE;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   } catch (error) {

@@ -16,6 +16,8 @@ import type { Notices } from "./state.ts";
 
 /** Subscribers hear of every change at once, and of the counters this often. */
 const PUSH_MS = 500;
+/** The longest request names 64 witnesses; reading one this long takes well below a millisecond. */
+const REQUEST_BYTES_MAX = 64 * 1024;
 
 export interface StateSources {
   readonly election: ElectionState;
@@ -105,6 +107,7 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
   const server: ControlServer = await serveControl<HeartRequest, HeartMessage>({
     path: options.path,
     service: { read: readHeartRequest, answer },
+    lineBytesMax: REQUEST_BYTES_MAX,
   });
   return {
     answer: ({ request, ok, message }) => {

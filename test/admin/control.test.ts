@@ -136,6 +136,93 @@ test("one client more than the limit is told so", async () => {
   for (const client of clients) client.close();
 });
 
+test("clients beyond the limit that hang up at once do no harm", async () => {
+  await serve();
+  const clients = await Promise.all(Array.from({ length: CONTROL_CLIENTS_MAX }, connect));
+  await Promise.all(clients.map((client) => client.request({ kind: "stop" })));
+  const gone = Array.from(
+    { length: 20 },
+    () =>
+      new Promise<void>((resolve) => {
+        const socket = createConnection(path, () => socket.destroy());
+        socket.on("error", () => undefined).once("close", () => resolve());
+      }),
+  );
+  await Promise.all(gone);
+  assert.equal((await clients[0]!.request({ kind: "stop" })).kind, "done");
+  for (const client of clients) client.close();
+});
+
+test("many lines of one client are answered a few in a turn of the event loop", async () => {
+  const burst = 3000;
+  let answered = 0;
+  let most = 0;
+  await serve((request) => {
+    answered += 1;
+    const until = performance.now() + 0.2;
+    while (performance.now() < until);
+    return done(request);
+  });
+  const socket = createConnection(path);
+  socket.on("error", () => undefined).resume();
+  socket.write('{"kind":"stop","request":1}\n'.repeat(burst));
+  while (answered < 300) {
+    const before = answered;
+    await new Promise(setImmediate);
+    most = Math.max(most, answered - before);
+  }
+  socket.destroy();
+  // 0.5 ms of 0.2 ms each, and what the loop's next turn takes before ours.
+  assert.ok(most <= 8, `${most} lines in one turn`);
+});
+
+test("after a line that is no request at all the client is hung up on; a request of another version is refused alone", async () => {
+  const answered: number[] = [];
+  await serve((request) => {
+    answered.push(request.request);
+    return done(request);
+  });
+  await raw('{"kind":"stop","request":1}\nhello\n{"kind":"stop","request":2}\n');
+  assert.deepEqual(answered, [1]);
+  const client = await connect();
+  const sing = await client.request({ kind: "sing" } as never);
+  assert.equal(sing.kind, "refused");
+  assert.equal((await client.request({ kind: "stop" })).kind, "done");
+  client.close();
+});
+
+test("a client that neither asks nor listens is let go; one that waits for an answer or listens is not", async () => {
+  let answer: (message: DaemonMessage) => void = () => undefined;
+  const listening: { push(message: DaemonMessage): boolean }[] = [];
+  const server = await serveControl<DaemonRequest, DaemonMessage>({
+    path,
+    idleMs: 20,
+    service: {
+      read: readDaemonRequest,
+      answer: (request, peer) => {
+        if (request.kind === "handover") return new Promise((resolve) => (answer = resolve));
+        listening.push(peer);
+        return done(request);
+      },
+    },
+  });
+  servers.push(server);
+  const silent = createConnection(path);
+  const closed = new Promise((resolve) => silent.once("close", resolve));
+  const waiting = await connect();
+  const waits = waiting.request({ kind: "handover" });
+  const listens = await connect();
+  await listens.request({ kind: "stop" });
+  assert.ok(listening[0]!.push(done({ kind: "stop", request: 9 })));
+  await closed;
+  while (server.clients > 2) await new Promise(setImmediate);
+  assert.equal(server.clients, 2);
+  answer(done({ kind: "handover", request: 1 }));
+  assert.equal((await waits).kind, "done");
+  waiting.close();
+  listens.close();
+});
+
 test("a second daemon is refused while the first answers", async () => {
   await serve();
   await assert.rejects(serveControl({ path, service: serviceOf(done) }), refused("ALREADY_RUNNING"));
