@@ -32,6 +32,7 @@ import { readDaemonRequest } from "./wire/controlRequests.ts";
 const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
 const MEND_MS = 5000;
+const TABLES_MS = 250;
 const NICENESS = -10;
 const GUARD_MS = 1000;
 const WITNESSES_PER_SEGMENT = 16;
@@ -155,6 +156,10 @@ class Daemon {
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
     // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
     this.#every(MEND_MS, () => this.#dresser.look());
+    // Nothing is forwarded while they are gone, so a flush (where the kernel lets others do it) is noticed sooner.
+    this.#every(TABLES_MS, () => {
+      if (this.#dresser.dressed && !this.#wardrobe.tablesStand()) this.#dresser.look();
+    });
     this.#every(GUARD_MS, () => this.#guard?.look());
     process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
     log("ready to serve");

@@ -4,7 +4,7 @@
 import { type Config, type LinkConfig, servicesOf } from "../core/config.ts";
 import { GUARD_TABLE } from "../core/guard.ts";
 import { computeSlots } from "../core/placement.ts";
-import { compileRuleset } from "../core/ruleset.ts";
+import { compileRuleset, RULESET_TABLE } from "../core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
 import { applyGuard, removeGuard } from "../kernel/guardTable.ts";
 import { applyRuleset, removeRuleset } from "../kernel/rulesetTable.ts";
@@ -60,6 +60,11 @@ export class Wardrobe {
     if (applyRuleset(compileRuleset(this.#config, this.slots), this.#own()))
       this.#tell(["rules: table inet understudy"]);
     this.#tell(openForwarding(this.#config));
+  }
+
+  /** The tables are there: a cheap look, often, for kernels on which anybody may flush them. @throws KernelError */
+  tablesStand(): boolean {
+    return this.#own().stand([RULESET_TABLE, GUARD_TABLE]);
   }
 
   /** As `dress`, quiet where nothing is missing: twice changes nothing. */

@@ -62,6 +62,11 @@ export class OwnTables {
     throw ownedByAnother(operation, owner);
   }
 
+  /** Whether tables of these names are there, whoever's and whatever is in them. One netlink dump. @throws KernelError */
+  stand(names: readonly string[]): boolean {
+    return names.every((name) => this.#reader.read(name) !== null);
+  }
+
   /** Makes an orphan ours, with everything in it. False: there is no table, or a plain one, which stays one. */
   adopt(operation: string, name: string): boolean {
     const state = this.read(operation, name);
