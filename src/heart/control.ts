@@ -144,6 +144,7 @@ function stateOf(sources: StateSources): HeartState {
     paths: paths.states(),
     segments: segments.states(driver.gatePresent),
     lastTakeover: notices.lastTakeover,
+    lastChange: notices.lastChange,
     alarms: notices.alarms,
     realTime,
     gateRepairs: driver.counters.gateRepairs,

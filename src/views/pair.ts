@@ -3,7 +3,7 @@
 
 import type { NodeId } from "../base/units.ts";
 import { peerOf } from "../base/units.ts";
-import type { HeartState, PairView, ReplicationState } from "../wire/control.ts";
+import type { HeartState, PairView, ReplicationState, RoleChangeReport } from "../wire/control.ts";
 import { alarmText, peerAlarmsText } from "./alarms.ts";
 import type { Cell, Style, Tone } from "./text.ts";
 import { count, duration, moment, percent, plural, printable, table, wrap } from "./text.ts";
@@ -266,11 +266,51 @@ function sessionsText(view: PairView, heart: HeartState): string {
   return `${both} (${percent(Math.min(standby, active), active)} on both)`;
 }
 
-function takeoverText(heart: HeartState, nowMs: number): string {
-  const last = heart.lastTakeover;
-  if (last === null) return "none since heart started";
-  const silence = last.kind === "takeover" ? `after ${duration(last.silenceMs)} of silence, ` : "";
-  return `${last.kind} to this node, term ${last.term}, ${moment(last.at, nowMs)}: ${silence}gate open in ${duration(last.openMs)}`;
+/** Who is active since, or is not any more, and why. */
+function changeWords(change: RoleChangeReport, self: NodeId): string {
+  const { from, to, cause } = change;
+  const other = peerOf(self);
+  switch (cause) {
+    case "takeover":
+    case "handover":
+    case "election":
+      return `${cause} ${cause === "election" ? "of" : "to"} ${to === "active" ? self : other}`;
+    case "adopted":
+      return `${self} goes on: a new heart found its gate open`;
+    case "reopened":
+      return `${self} goes on`;
+    case "isolated":
+      return `${self} shut its gate: it heard nobody on any segment`;
+    case "lapsed":
+      return `${self} shut its gate: its lease lapsed`;
+    case "yielded":
+      return `${self} yielded to ${other}: both were active`;
+    case "follows":
+      return from === "active"
+        ? `takeover by ${other}: the lease of ${self} had lapsed`
+        : `${self} follows ${other}`;
+    case "left":
+      return `${self} leaves`;
+    default:
+      return `${self} is ${to} (${printable(cause)})`;
+  }
+}
+
+/** A heart of before knows its last promotion alone. */
+function lastChangeOf(heart: HeartState): RoleChangeReport | null {
+  const { lastChange, lastTakeover: last } = heart;
+  if (lastChange !== undefined || last === null) return lastChange ?? null;
+  return { ...last, from: "standby", to: "active", cause: last.kind };
+}
+
+function changeText(heart: HeartState, nowMs: number): string {
+  const change = lastChangeOf(heart);
+  if (change === null) return "none since heart started";
+  const what = `${changeWords(change, heart.node)}, term ${change.term}, ${moment(change.at, nowMs)}`;
+  const opened = change.to === "active" && change.cause !== "adopted";
+  if (!opened) return what;
+  const silence = change.cause === "takeover" ? `after ${duration(change.silenceMs)} of silence, ` : "";
+  return `${what}: ${silence}gate open in ${duration(change.openMs)}`;
 }
 
 /** What the kernel dropped on port 1148; empty where nothing. */
@@ -322,7 +362,7 @@ export function renderPair(
     "",
     nodesText(view, heart, style),
     "",
-    `  ${title("Last change")}${takeoverText(heart, nowMs)}`,
+    `  ${title("Last change")}${changeText(heart, nowMs)}`,
     `  ${title("Sessions")}${sessionsText(view, heart)}`,
     `  ${title("Replication")}${replicationText(view, style)}`,
     `  ${title("Configuration")}${configurationText(view, heart, style)}`,

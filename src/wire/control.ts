@@ -86,6 +86,21 @@ export interface TakeoverReport {
   readonly at: string;
 }
 
+/** The last change of a node's role, in either direction. */
+export interface RoleChangeReport {
+  readonly from: Role;
+  readonly to: Role;
+  /** `RoleChangeCause` of the election. */
+  readonly cause: string;
+  /** The highest term that was known to be claimed then: mostly that of the node that is active since. */
+  readonly term: number;
+  /** As in TakeoverReport; 0 where this node opened nothing. */
+  readonly silenceMs: number;
+  readonly openMs: number;
+  /** Wall-clock time, ISO 8601. */
+  readonly at: string;
+}
+
 /** One alarm of core/alarms.ts, raised. */
 export interface AlarmState {
   readonly code: string;
@@ -116,6 +131,8 @@ export interface HeartState {
   readonly paths: readonly PathState[];
   readonly segments: readonly SegmentState[];
   readonly lastTakeover: TakeoverReport | null;
+  /** Null: none since heart started. Absent: a heart of before. */
+  readonly lastChange?: RoleChangeReport | null;
   readonly alarms: readonly AlarmState[];
   readonly realTime: boolean;
   /** How often somebody removed the gate's table and heart put it back, since start: interfaces were down then. */

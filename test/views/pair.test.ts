@@ -6,7 +6,13 @@ import { term } from "../../src/base/units.ts";
 import { alarmOf } from "../../src/core/alarms.ts";
 import { renderPair, verdictOf } from "../../src/views/pair.ts";
 import { colourStyle, plainStyle } from "../../src/views/text.ts";
-import type { HeartState, PairView, PeerState, ReplicationState } from "../../src/wire/control.ts";
+import type {
+  HeartState,
+  PairView,
+  PeerState,
+  ReplicationState,
+  RoleChangeReport,
+} from "../../src/wire/control.ts";
 
 const NOW = Date.parse("2026-11-20T15:26:01Z");
 const DIGEST = "1f0c2a9b".repeat(8);
@@ -42,6 +48,15 @@ const heart: HeartState = {
     { name: "cable", carrier: true, witnessMsAgo: 5000, gated: false },
   ],
   lastTakeover: { term: 42, kind: "takeover", silenceMs: 51.2, openMs: 0.41, at: "2026-11-20T13:22:01.000Z" },
+  lastChange: {
+    from: "standby",
+    to: "active",
+    cause: "takeover",
+    term: 42,
+    silenceMs: 51.2,
+    openMs: 0.41,
+    at: "2026-11-20T13:22:01.000Z",
+  },
   alarms: [],
   realTime: false,
   renewals: { done: 1000, refused: 0, longestMs: 12 },
@@ -230,7 +245,7 @@ test("the whole page", () => {
     "  a  ACTIVE   ready  term 42  20,412 sessions  for 3 d 4 h, gate open, lease 40 ms (this node)",
     "  b  STANDBY  ready  term 42  20,412 sessions  heard 3 ms ago",
     "",
-    "  Last change    takeover to this node, term 42, 2026-11-20 13:22:01 UTC, 2 h 4 min ago: after 51 ms of silence, gate open in 0.4 ms",
+    "  Last change    takeover to a, term 42, 2026-11-20 13:22:01 UTC, 2 h 4 min ago: after 51 ms of silence, gate open in 0.4 ms",
     "  Sessions       20,412 on a, 20,412 on b (100 % on both)",
     "  Replication    sending over sync, synchronised, 3 changes behind",
     "  Configuration  the same on both nodes (1f0c2a9b)",
@@ -253,4 +268,40 @@ test("the whole page", () => {
     "  Note           heart has no real-time priority here: a busy machine may delay it",
     "",
   ]);
+});
+
+test("the last change is told in either direction, with its cause", () => {
+  const line = (shown: HeartState): string =>
+    renderPair({ ...view, heart: shown }, { nowMs: NOW, style: plainStyle })
+      .split("\n")
+      .find((each) => each.includes("Last change"))!
+      .replace(/^ *Last change +/, "");
+  const at = new Date(NOW - 7).toISOString();
+  const told = (change: Partial<RoleChangeReport>): string =>
+    line({
+      ...heart,
+      lastChange: {
+        from: "active",
+        to: "standby",
+        cause: "",
+        term: 3,
+        silenceMs: 0,
+        openMs: 0,
+        at,
+        ...change,
+      },
+    });
+  const ago = "term 3, 2026-11-20 15:26:00 UTC, 7 ms ago";
+  assert.equal(told({ cause: "handover" }), `handover to b, ${ago}`);
+  assert.equal(
+    told({ from: "standby", to: "active", cause: "handover", openMs: 0.4 }),
+    `handover to a, ${ago}: gate open in 0.4 ms`,
+  );
+  assert.equal(told({ cause: "isolated" }), `a shut its gate: it heard nobody on any segment, ${ago}`);
+  assert.equal(told({ cause: "follows" }), `takeover by b: the lease of a had lapsed, ${ago}`);
+  assert.equal(told({ from: "idle", cause: "follows" }), `a follows b, ${ago}`);
+  assert.equal(told({ cause: "yielded" }), `a yielded to b: both were active, ${ago}`);
+  assert.equal(line({ ...heart, lastChange: null }), "none since heart started");
+  const { lastChange: _, ...before } = heart;
+  assert.match(line(before), /^takeover to a, term 42, /);
 });
