@@ -13,6 +13,7 @@ import {
   type ReceiverEffect,
   type ReceiverInput,
   type ReceiverState,
+  relieves,
   step,
 } from "../core/replication/receiver.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
@@ -80,6 +81,11 @@ export class LogReceiver {
 
   get queuedBytes(): number {
     return this.#queuedBytes;
+  }
+
+  /** Asked before this node becomes active: it holds all that the former one did. */
+  get relieves(): boolean {
+    return relieves(this.state, now());
   }
 
   /** Takes a message of the log, in order. */

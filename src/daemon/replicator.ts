@@ -185,7 +185,7 @@ class RunningReplicator implements Replicator {
     this.#term = term;
     if (role === "active") {
       // First of all no longer a standby: nothing of the former active's is written or swept from here on.
-      const relieved = isReceived(this.#receiver.state);
+      const relieved = this.#receiver.relieves;
       this.#receiver.input({ kind: "role", standby: false });
       this.#receiver.input({ kind: "own" });
       this.#sender.input({ kind: "active", term, relieved });

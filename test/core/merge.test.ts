@@ -114,6 +114,22 @@ test("who owns nothing is not asked, nor who was relieved a moment ago by its sy
   assert.deepEqual(relieved.subscribe(true), ["request 4/1"]);
 });
 
+test("who relieves whom: a synchronised standby, also where the other's word came first, for a moment", () => {
+  const standby = new Giver(false);
+  standby.begin();
+  standby.feed({ kind: "snapshot-end", position: { term: 4, sequence: 1 }, generation: 1 });
+  assert.equal(receiver.relieves(standby.state, millis(0)), false);
+  standby.feed({ kind: "swept" });
+  assert.equal(receiver.relieves(standby.state, millis(0)), true);
+  standby.feed({ kind: "peer", role: "standby", term: 4 });
+  assert.equal(receiver.isSynchronised(standby.state), false);
+  assert.equal(receiver.relieves(standby.state, millis(RELIEVED_MS_MAX)), true);
+  assert.equal(receiver.relieves(standby.state, millis(RELIEVED_MS_MAX + 1)), false);
+  // Nobody can say what it did when it was not heard.
+  standby.feed({ kind: "disconnected" });
+  assert.equal(receiver.relieves(standby.state, millis(0)), false);
+});
+
 test("M1: records that belong to no merge are passed over, a standby's and those of a void one alike", () => {
   const active = new Taker();
   assert.deepEqual(active.sessions(1, [1]), []);

@@ -182,5 +182,12 @@ describe("the merge between two kernels", inNamespace, () => {
     await synchronised(a);
     assert.equal(b.replicator.state().counters["sender.mergesBegun"], 0);
     assert.equal((await heldByBoth(b, a)).length, 500);
+    // And back, the other's word first.
+    b.setRole("standby", 3, "active");
+    await a.until(({ replicator }) => !replicator.report().ready, "its word has come");
+    a.setRole("active", 4, "standby");
+    await synchronised(b);
+    assert.equal(a.replicator.state().counters["sender.mergesBegun"], 0);
+    assert.equal((await heldByBoth(a, b)).length, 500);
   });
 });

@@ -148,7 +148,7 @@ export class SimNode {
     this.role = role;
     this.term = term;
     if (role === "active") {
-      const relieved = receiver.isSynchronised(this.receiver);
+      const relieved = receiver.relieves(this.receiver, this.now);
       this.#receive({ kind: "role", standby: false });
       this.#receive({ kind: "own" });
       this.#send({ kind: "active", term, relieved });

@@ -16,7 +16,12 @@
 //     that one first where it asks (merge.ts, M1, M2).
 
 import { unreachable } from "../../base/assert.ts";
-import { REFUSED_RETRY_MS_MAX, REFUSED_RETRY_MS_MIN, SUBSCRIBE_RETRY_MS } from "../../base/limits.ts";
+import {
+  REFUSED_RETRY_MS_MAX,
+  REFUSED_RETRY_MS_MIN,
+  RELIEVED_MS_MAX,
+  SUBSCRIBE_RETRY_MS,
+} from "../../base/limits.ts";
 import { type Millis, millis, type Role } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
 import {
@@ -44,6 +49,8 @@ export interface ReceiverState {
   /** This kernel may hold sessions that nobody else does (R6). */
   own: boolean;
   giving: Giving | null;
+  /** When the peer ceased to be active while this node was synchronised with it; null where it did otherwise. */
+  levelUntil: Millis | null;
   /** Generation of what is written now, 1..3. */
   generation: number;
   /** Generations that entries of this kernel may carry; index 0 is not used. */
@@ -129,6 +136,7 @@ export function createReceiver(): ReceiverState {
     subscription: { term: 0, generation: 0 },
     own: false,
     giving: null,
+    levelUntil: null,
     generation: 0,
     carried: [false, false, false, false],
     complete: 0,
@@ -159,6 +167,13 @@ export const isSynchronised = (state: ReceiverState): boolean =>
 export const isFollowing = (state: ReceiverState): boolean =>
   state.phase === "snapshot" || state.phase === "streaming";
 
+/**
+ * Where this node becomes active now, it relieves a peer of which it holds everything: in a handover that one's "standby"
+ * may come before this node's heart has told its daemon.
+ */
+export const relieves = (state: ReceiverState, now: Millis): boolean =>
+  isSynchronised(state) || (state.levelUntil !== null && now - state.levelUntil <= RELIEVED_MS_MAX);
+
 /** The driver should read one chunk of this node's table for the merge (opening the dump where none is open). */
 export const wantsChunk = (state: ReceiverState): boolean => state.giving !== null && wantsGift(state.giving);
 
@@ -181,14 +196,17 @@ export function step(
       return;
     case "own":
       state.own = true;
+      state.levelUntil = null;
       return;
     case "peer":
       if (state.peer?.role === input.role && state.peer.term === input.term) return;
+      state.levelUntil = isSynchronised(state) && input.role !== "active" ? now : null;
       state.peer = { role: input.role, term: input.term };
       reconsider(state, now, effects);
       return;
     case "disconnected":
       state.peer = null;
+      state.levelUntil = null;
       stop(state);
       return;
     case "carried":
