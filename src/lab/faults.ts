@@ -73,6 +73,18 @@ async function setPorts(
   await run(["bridge", "-batch", "-"], { inside: world.pids.get("switch")!, input: lines.join("") });
 }
 
+/** Nodes with a switch port that does not forward (`port`), or a cable that is out (`cable`). */
+export async function nodesCutOff(world: World, by: "port" | "cable"): Promise<readonly NodeName[]> {
+  const inside = world.pids.get("switch")!;
+  const command = by === "port" ? ["bridge", "-json", "link", "show"] : ["ip", "-json", "link", "show"];
+  const { stdout } = await run(command, { inside });
+  const rows = JSON.parse(stdout) as readonly { ifname: string; state?: string; flags?: readonly string[] }[];
+  const isCut = ({ state, flags = [] }: (typeof rows)[number]): boolean =>
+    by === "port" ? state === "disabled" : !flags.includes("UP");
+  const ports = new Set(rows.filter(isCut).map(({ ifname }) => ifname));
+  return NODES.filter((node) => nodeDevices(world.topology).some((device) => ports.has(`${node}-${device}`)));
+}
+
 /** Power loss: cables dead, every process of the node gone, and nothing left in its kernel but what its boot sets up. */
 export async function cutPower(world: World, node: NodeName): Promise<void> {
   await killPorts(world, node);

@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { COMPLAINTS, SCENARIO_WORDS, SCENARIOS, type ScenarioName, scenarioOf } from "./catalogue.ts";
+import { faultMistake } from "./faultWords.ts";
 import { HOSTS_MAX } from "./topology.ts";
 
 export interface LabOptions {
@@ -63,7 +64,8 @@ ${list(SCENARIOS.slice(5))}.
 ${list(Object.keys(COMPLAINTS))} play the one that shows it.
 Faults for --fault: port-dead [NODE], port-alive [NODE], power [NODE], boot NODE, freeze [NODE] [SECONDS],
 heart-crash [NODE], daemon-crash [NODE], unplug [NODE] [DEVICES], plug [NODE] [DEVICES], heartbeats-cut,
-heartbeats-back, flush [NODE], handover. NODE is a, b, active (the default) or standby.
+heartbeats-back, flush [NODE], handover. NODE is a, b, active (the default) or standby; port-alive and plug without one
+mend the node that is cut off. Where several laboratories stand, --lab NAME says which.
 
 docs/laboratory.md says what happens in each scenario, and what must hold.
 Exit codes: 0 all of it held, 1 not, 3 not possible on this machine (the message says what is missing), 64 wrong use.`;
@@ -112,6 +114,8 @@ export function readOptions(args: readonly string[]): LabOptions {
   const asked = [given.up, given.down, given.fault !== undefined, given.scenario !== undefined];
   if (asked.filter(Boolean).length > 1)
     command.error("error: --scenario, --up, --fault and --down exclude each other");
+  const mistake = given.fault == null ? null : faultMistake(given.fault);
+  if (mistake !== null) command.error(`error: ${mistake}`);
   const live = given.live ?? LIVE_DEFAULT;
   const background = given.background ?? BACKGROUND_DEFAULT;
   const fullSize = live >= LIVE_DEFAULT && background >= BACKGROUND_DEFAULT;

@@ -12,9 +12,11 @@ import {
   flushRuleset,
   freeze,
   killPorts,
+  nodesCutOff,
   revivePorts,
   setCarrier,
 } from "./faults.ts";
+import type { FaultName } from "./faultWords.ts";
 import { startLoad } from "./load.ts";
 import type { LabContext } from "./options.ts";
 import { createPair, NODES, type NodeName, otherNode, PROGRAM } from "./pair.ts";
@@ -101,14 +103,18 @@ The laboratory ${world.lab} stands; ${active} is active. Everything about it: ${
   Be a host of the LAN        ${enter("h1")} sh
   See the active's sessions   ${enter(active)} conntrack -L
   Be in the Internet          ${enter("internet")} sh
-  Break it                    understudy lab --fault port-dead     (others: understudy lab --help)
-  Take it down                understudy lab --down
+  Break it                    ${PROGRAM} lab --lab ${world.lab} --fault port-dead     (others: lab --help)
+  Take it down                ${PROGRAM} lab --lab ${world.lab} --down
 `;
 }
 
-/** Which of the laboratories that stand is meant. */
+/** One that is being built right now has no namespaces yet, and is its builder's. */
+const stands = (world: WorldState & { readonly crashed: boolean }): boolean =>
+  !world.crashed && world.owner === null && Object.keys(world.namespaces).length > 0;
+
+/** Which of the laboratories that stand is meant: the one of that name, or the only one there is. */
 function choose(name: string | null): WorldState {
-  const standing = findWorlds().filter((world) => !world.crashed && world.owner === null);
+  const standing = findWorlds().filter(stands);
   const chosen = name === null ? standing : standing.filter((world) => world.lab === name);
   if (chosen.length === 1) return chosen[0]!;
   const names = standing.map((world) => world.lab).join(", ");
@@ -129,10 +135,11 @@ export async function standDown(context: LabContext): Promise<number> {
     await removeWorld(world.directory);
     progress(`cleared away what the laboratory ${world.lab} left when it crashed`);
   }
-  const standing = worlds.filter((world) => !world.crashed && world.owner === null);
+  const standing = worlds.filter(stands);
   let down: string | null = null;
   if (standing.length > 0 || options.lab !== null) {
     const chosen = choose(options.lab);
+    progress(`taking down the laboratory ${chosen.lab}, ${chosen.directory}`);
     await removeWorld(chosen.directory);
     down = chosen.lab;
     progress(`the laboratory ${chosen.lab} is gone`);
@@ -148,15 +155,11 @@ export async function strike(context: LabContext, words: readonly string[]): Pro
   const state = choose(options.lab);
   if (state.userNamespace && process.getuid?.() !== 0) enterStanding(state, context.args);
   const world = adopt(state);
-  const [name = "", ...args] = words;
-  const fault = FAULTS[name];
-  if (fault === undefined)
-    throw new BoundaryError({
-      operation: `do the fault ${name}`,
-      code: "UNKNOWN",
-      words: `there are: ${Object.keys(FAULTS).join(", ")}`,
-    });
-  await fault(world, args);
+  // Said before anything is done: it may be another one than the reader has in mind.
+  progress(`in the laboratory ${state.lab}, ${state.directory}`);
+  const [name, node, ...rest] = words;
+  // options.ts has refused every other word.
+  await FAULTS[name as FaultName](world, node, rest);
   for (const { what } of world.faults) progress(what);
   if (options.json)
     process.stdout.write(
@@ -165,36 +168,63 @@ export async function strike(context: LabContext, words: readonly string[]): Pro
   return ExitCode.Ok;
 }
 
-const FAULTS: Readonly<Record<string, (world: World, args: readonly string[]) => Promise<unknown>>> = {
-  "port-dead": async (world, [node, ...devices]) =>
-    killPorts(world, await nodeOf(world, node), ...(devices.length > 0 ? [devices] : [])),
-  "port-alive": async (world, [node, ...devices]) =>
-    revivePorts(world, await nodeOf(world, node), ...(devices.length > 0 ? [devices] : [])),
-  power: async (world, [node]) => cutPower(world, await nodeOf(world, node)),
-  boot: async (world, [node]) => boot(world, await nodeOf(world, node)),
-  freeze: async (world, [node, seconds]) =>
+type Strike = (world: World, node: string | undefined, rest: readonly string[]) => Promise<unknown>;
+
+const devicesOf = (rest: readonly string[]): [] | [readonly string[]] => (rest.length > 0 ? [rest] : []);
+
+/** On the node that is named, else on each that is cut off. */
+const mending =
+  (
+    by: "port" | "cable",
+    mend: (world: World, node: NodeName, rest: readonly string[]) => Promise<void>,
+  ): Strike =>
+  async (world, node, rest) => {
+    const nodes = node === undefined ? await nodesCutOff(world, by) : [await nodeOf(world, node)];
+    if (nodes.length === 0) world.note(`no ${by} of either node is dead: nothing was done`);
+    for (const each of nodes) await mend(world, each, rest);
+  };
+
+const FAULTS: Readonly<Record<FaultName, Strike>> = {
+  "port-dead": async (world, node, rest) => killPorts(world, await nodeOf(world, node), ...devicesOf(rest)),
+  "port-alive": mending("port", (world, node, rest) => revivePorts(world, node, ...devicesOf(rest))),
+  power: async (world, node) => cutPower(world, await nodeOf(world, node)),
+  boot: async (world, node) => boot(world, await nodeOf(world, node)),
+  freeze: async (world, node, [seconds]) =>
     freeze(world, await nodeOf(world, node), Number(seconds ?? FREEZE_SECONDS_DEFAULT) * 1000),
-  "heart-crash": async (world, [node]) => crashProcess(world, await nodeOf(world, node), "heart"),
-  "daemon-crash": async (world, [node]) => crashProcess(world, await nodeOf(world, node), "daemon"),
-  unplug: async (world, [node, ...devices]) =>
-    setCarrier(world, await nodeOf(world, node), false, ...(devices.length > 0 ? [devices] : [])),
-  plug: async (world, [node, ...devices]) =>
-    setCarrier(world, await nodeOf(world, node), true, ...(devices.length > 0 ? [devices] : [])),
+  "heart-crash": async (world, node) => crashProcess(world, await nodeOf(world, node), "heart"),
+  "daemon-crash": async (world, node) => crashProcess(world, await nodeOf(world, node), "daemon"),
+  unplug: async (world, node, rest) =>
+    setCarrier(world, await nodeOf(world, node), false, ...devicesOf(rest)),
+  plug: mending("cable", (world, node, rest) => setCarrier(world, node, true, ...devicesOf(rest))),
   "heartbeats-cut": (world) => cutHeartbeats(world, true),
   "heartbeats-back": (world) => cutHeartbeats(world, false),
-  flush: async (world, [node]) => flushRuleset(world, await nodeOf(world, node)),
+  flush: async (world, node) => flushRuleset(world, await nodeOf(world, node)),
   handover: async (world) => handOver(world, await nodeOf(world, "active")),
 };
 
+/** Who is active: as the daemons say, else as their hearts do, else as the one that answers has heard of the other. */
+async function findActive(world: World): Promise<NodeName | null> {
+  const { active, views } = await world.pair.roles();
+  if (active !== null) return active;
+  const hearts = { a: await world.pair.heart("a"), b: await world.pair.heart("b") };
+  const open = NODES.filter((node) => hearts[node]?.role === "active" && hearts[node]?.gate === "open");
+  if (open.length === 1) return open[0]!;
+  const told = NODES.filter((node) => {
+    const peer = (hearts[node] ?? views[node]?.heart)?.peer;
+    return peer?.heard === true && peer.role === "active";
+  });
+  return open.length === 0 && told.length === 1 ? otherNode(told[0]!) : null;
+}
+
 async function nodeOf(world: World, word = "active"): Promise<NodeName> {
   if (word === "a" || word === "b") return word;
-  const { active, reasons } = await world.pair.roles();
-  if (active !== null && word === "active") return active;
-  if (active !== null && word === "standby") return otherNode(active);
+  const active = await findActive(world);
+  if (active !== null) return word === "standby" ? otherNode(active) : active;
   throw new BoundaryError({
     operation: `find the node ${word}`,
     code: "UNKNOWN",
-    words: active === null ? reasons.join("; ") : "a node is a, b, active or standby",
+    words: (await world.pair.roles()).reasons.join("; "),
+    advice: "Say which one: a or b.",
   });
 }
 

@@ -39,6 +39,20 @@ suite("options", () => {
     assert.deepEqual(readOptions(["--fault", "freeze", "a", "3", "--json"]).fault, ["freeze", "a", "3"]);
   });
 
+  test("a fault that does not exist, or not like that, is a wrong use", () => {
+    for (const words of [
+      ["nonsense"],
+      ["boot"],
+      ["power", "c"],
+      ["power", "a", "b"],
+      ["handover", "a"],
+      ["freeze", "a", "long"],
+    ])
+      assert.equal(refusal("--fault", ...words), 1, words.join(" "));
+    for (const words of [["boot", "b"], ["port-alive"], ["port-dead", "standby", "lan", "wan1"], ["power"]])
+      assert.deepEqual(readOptions(["--fault", ...words]).fault, words);
+  });
+
   test("wrong uses are refused", () => {
     assert.equal(refusal("--scenario", "earthquake"), 1);
     assert.equal(refusal("--live", "-1"), 1);
