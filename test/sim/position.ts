@@ -16,8 +16,7 @@ export function followLog(node: SimNode, other: SimNode, pathsWork: boolean, now
   if (holds(node, now)) {
     node.followsTerm = -1;
     node.synced = true;
-    if (node.daemonSilent === 0)
-      node.position = { term: node.state?.term ?? 0, sequence: Math.floor(now) };
+    if (node.daemonSilent === 0) node.position = { term: node.state?.term ?? 0, sequence: Math.floor(now) };
     return;
   }
   if (!holds(other, now)) return;
