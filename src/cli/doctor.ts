@@ -13,7 +13,7 @@ import { isHealthy, judge } from "../core/doctor/judge.ts";
 import { fingerprintOf, loadIdentity, parsePublicKey } from "../peer/identity.ts";
 import { renderDoctor } from "../views/doctor.ts";
 import { askDaemon, runtimeDirectoryOf } from "./ask.ts";
-import { probeConntrack, probeFeatures, probeTools } from "./doctorKernel.ts";
+import { probeConntrack, probeFeatures, probeGate, probeTools } from "./doctorKernel.ts";
 import { findListeners } from "./doctorListeners.ts";
 import { listRemains } from "./doctorRemains.ts";
 import { CommandFailure } from "./failure.ts";
@@ -109,6 +109,7 @@ export async function gather(nodeFile: string): Promise<DoctorFacts> {
         ? []
         : await Promise.all(config.paths.map(attempt)),
     features: await probeFeatures(),
+    gate: await probeGate(),
     tools: probeTools(),
     conntrack: probeConntrack(),
     remains: listRemains(),

@@ -4,8 +4,9 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, readFileSync } from "node:fs";
 import { release } from "node:os";
-import { BoundaryError } from "../base/errors.ts";
-import type { DoctorFacts, FEATURES, Feature, FeatureFact } from "../core/doctor/facts.ts";
+import { fileURLToPath } from "node:url";
+import { BoundaryError, ExitCode } from "../base/errors.ts";
+import type { DoctorFacts, FEATURES, Feature, FeatureFact, GateFact } from "../core/doctor/facts.ts";
 
 const PROBE_MS_MAX = 10_000;
 /** Tools of the administrator are often not in an ordinary user's PATH. */
@@ -17,6 +18,7 @@ const unknown = (words: string): FeatureFact => ({ presence: "unknown", words })
 
 interface Ran {
   readonly ok: boolean;
+  readonly status: number | null;
   /** Standard output, or the first line of what went wrong. */
   readonly text: string;
   readonly absent: boolean;
@@ -26,10 +28,11 @@ function run(program: string, args: readonly string[], input = ""): Ran {
   const done = spawnSync(program, args, { input, env: environment, timeout: PROBE_MS_MAX, encoding: "utf8" });
   if (done.error !== undefined) {
     const { code = "EIO" } = done.error as NodeJS.ErrnoException;
-    return { ok: false, text: `${program}: ${code}`, absent: code === "ENOENT" };
+    return { ok: false, status: null, text: `${program}: ${code}`, absent: code === "ENOENT" };
   }
   const errors = done.stderr.trim().split("\n")[0] ?? "";
-  return { ok: done.status === 0, text: done.status === 0 ? done.stdout.trim() : errors, absent: false };
+  const { status } = done;
+  return { ok: status === 0, status, text: status === 0 ? done.stdout.trim() : errors, absent: false };
 }
 
 /** `unshare` with what this user needs to own a network namespace. */
@@ -81,6 +84,29 @@ function probeMacvlan(): FeatureFact {
   return ran.ok ? present : missing(ran.text);
 }
 
+/** In a process of its own: this one is not in the namespace. */
+function probeOwnedTables(): FeatureFact {
+  const file = fileURLToPath(new URL("tryOwnedTables.ts", import.meta.url));
+  const ran = inNamespace([process.execPath, file]);
+  if (ran.ok) return present;
+  return ran.status === ExitCode.NotPossible ? missing(`this is Linux ${release()}`) : unknown(ran.text);
+}
+
+/** Who may remove heart's gate, in this network namespace. */
+export async function probeGate(): Promise<GateFact> {
+  const { TableReader } = await import("../kernel/tableOwner.ts");
+  const { GATE_TABLE } = await import("../kernel/gateTable.ts");
+  try {
+    const reader = new TableReader("netdev");
+    const gate = reader.read(GATE_TABLE);
+    reader.close();
+    return gate === null ? "absent" : gate.owner === null ? "open-to-others" : "protected";
+  } catch (error) {
+    if (error instanceof BoundaryError) return "unseen";
+    throw error;
+  }
+}
+
 const exists = (path: string): boolean => {
   try {
     accessSync(path);
@@ -89,11 +115,6 @@ const exists = (path: string): boolean => {
     return false;
   }
 };
-
-function atLeast(major: number, minor: number): boolean {
-  const [own = 0, ownMinor = 0] = release().split(".").map(Number);
-  return own > major || (own === major && ownMinor >= minor);
-}
 
 /** What needs the native library, loaded here and not before: a machine on which it fails still has a doctor. */
 async function probeNative(): Promise<
@@ -154,7 +175,7 @@ export async function probeFeatures(): Promise<Record<Feature, FeatureFact>> {
     // Not loaded yet is not missing: the rules load it.
     conntrackEvents: exists(events) ? present : unknown("connection tracking is not loaded yet"),
     ...native,
-    ownedTables: atLeast(6, 9) ? present : missing(`this is Linux ${release()}`),
+    ownedTables: namespace.ok ? probeOwnedTables() : unknown(namespace.text),
     tcpRtoMin: exists("/proc/sys/net/ipv4/tcp_rto_min_us") ? present : missing(`this is Linux ${release()}`),
     realTime: realTime.ok
       ? present

@@ -70,7 +70,8 @@ export const FEATURES = {
   ownedTables: {
     name: "nftables tables with an owner that persist (Linux 6.9)",
     need: "useful",
-    without: "`nft flush ruleset` removes the gate for up to 20 ms, until heart restores it, with an alarm",
+    without:
+      "`nft flush ruleset` removes the gate for up to 20 ms and forwarding for up to 1 s, until they are restored, with alarms",
     advice: "Understudy does without; keep `systemctl reload nftables` out of busy hours.",
   },
   tcpRtoMin: {
@@ -101,6 +102,9 @@ export interface FeatureFact {
   /** Whose words they are that it is missing or unknown: the kernel's, the tool's. */
   readonly words?: string;
 }
+
+/** Whether `nft flush ruleset` and the like pass heart's gate by; `absent`: there is no gate. */
+export type GateFact = "protected" | "open-to-others" | "absent" | "unseen";
 
 /** A socket on port 1148 of this machine (of this network namespace). */
 export interface Listener {
@@ -162,6 +166,7 @@ export interface DoctorFacts {
   readonly listeners: readonly Listener[];
   readonly attempts: readonly PathAttempt[];
   readonly features: Readonly<Record<Feature, FeatureFact>>;
+  readonly gate: GateFact;
   /** `nft` -> `1.0.6`; null where the tool is not installed. */
   readonly tools: Readonly<Record<"nft" | "ip" | "conntrack", string | null>>;
   readonly conntrack: {

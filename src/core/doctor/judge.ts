@@ -282,6 +282,29 @@ function judgeFeatures(facts: DoctorFacts): Finding[] {
   });
 }
 
+function judgeGate(facts: DoctorFacts): Finding[] {
+  const subject = "gate";
+  // A heart that runs without its gate says so itself, with an alarm; without one there need not be a gate.
+  if (!facts.heartAnswers || facts.gate === "absent") return [];
+  if (facts.gate === "unseen")
+    return [
+      finding("note", subject, "GATE_UNSEEN", "whether others can flush it cannot be seen", {
+        advice: "Run `sudo understudy doctor`.",
+      }),
+    ];
+  if (facts.gate === "protected")
+    return [finding("fine", subject, "GATE", "it is heart's own: `nft flush ruleset` passes it by")];
+  const kernelCan = facts.features.ownedTables.presence === "present";
+  return [
+    finding("warning", subject, "GATE_UNPROTECTED", "`nft flush ruleset` removes it", {
+      consequence: "until heart has put it back, shut, up to 20 ms later, both nodes may answer",
+      advice: kernelCan
+        ? "This kernel can protect it: hand over, then restart Understudy on this node."
+        : "Linux 6.9 or newer protects it. Say `delete table` of your own tables instead of flushing all.",
+    }),
+  ];
+}
+
 const tools = {
   nft: {
     package: "nftables",
@@ -401,6 +424,7 @@ export function judge(facts: DoctorFacts): Finding[] {
     ...judgePort(facts),
     ...judgePeer(facts),
     ...judgeAlarms(facts),
+    ...judgeGate(facts),
     ...judgeFeatures(facts),
     ...judgeTools(facts),
     ...judgeConntrack(facts),
