@@ -46,6 +46,8 @@ export const GUARD_DATAGRAMS_PER_SECOND_MIN = 2000;
 /** Connections a second that may be begun by one path. */
 export const GUARD_CONNECTIONS_PER_SECOND = 100;
 export const GUARD_BURST_PACKETS = 200;
+/** What waited in a queue while a cable was out comes at once: a thousand frames is a usual queue, on either side. */
+export const GUARD_BACKLOG_PACKETS_MAX = 2000;
 /** Senders that are remembered, by reason and family, and how many are written down in a second. */
 export const GUARD_OFFENDERS_MAX = 256;
 export const GUARD_OFFENDERS_PER_SECOND = 50;

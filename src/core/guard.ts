@@ -7,6 +7,7 @@
 // still has its say.
 
 import {
+  GUARD_BACKLOG_PACKETS_MAX,
   GUARD_BURST_PACKETS,
   GUARD_CONNECTIONS_PER_SECOND,
   GUARD_DATAGRAMS_PER_SECOND_MIN,
@@ -197,27 +198,37 @@ export interface Offender {
 export interface GuardFindings {
   readonly foreign: string | null;
   readonly flood: string | null;
+  /** Paths with a surplus since the last reading, for the next judgement. */
+  readonly surplus: readonly string[];
 }
 
 const NAMED_MAX = 3;
 
 /**
- * What has come between two readings. Without an earlier one nothing is said: what was counted before this daemon
+ * What has come between two readings. A surplus on a path is a flood where the reading before had one too, or where no queue
+ * can have held so much: heartbeats that waited for a cable come all at once. Without an earlier one nothing is said: what was counted before this daemon
  * began is not news. Counters that went back belong to a table that was replaced.
  */
 export function judgeGuard(
   before: GuardReading | null,
   now: GuardReading,
   paths: readonly Pick<PathConfig, "name">[],
+  surplusBefore: readonly string[] = [],
 ): GuardFindings {
-  if (before === null) return { foreign: null, flood: null };
-  const grew = (name: string): boolean => {
+  if (before === null) return { foreign: null, flood: null, surplus: [] };
+  const growth = (name: string): number => {
     const [then, count] = [before.counters[name] ?? 0, now.counters[name] ?? 0];
-    return count > then || (count < then && count > 0);
+    return count < then ? count : count - then;
   };
+  const grew = (name: string): boolean => growth(name) > 0;
   const reasons = REMEMBERED_REASONS.filter(grew);
-  const flooded = paths.filter((_, path) => grew(floodCounter(path))).map(({ name }) => `path ${name}`);
+  const surplus = paths.map(({ name }, path) => ({ name, packets: growth(floodCounter(path)) }));
+  const flooded = surplus
+    .filter(({ packets }) => packets > 0)
+    .filter(({ name, packets }) => packets > GUARD_BACKLOG_PACKETS_MAX || surplusBefore.includes(name))
+    .map(({ name }) => `path ${name}`);
   return {
+    surplus: surplus.filter(({ packets }) => packets > 0).map(({ name }) => name),
     foreign: reasons.length === 0 ? null : nameOffenders(now.offenders, reasons),
     flood: flooded.length === 0 ? null : flooded.join(", "),
   };

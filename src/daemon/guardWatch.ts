@@ -35,6 +35,7 @@ export class GuardWatch {
   readonly #parties: ThirdParties;
   #sockets: readonly PacketSocket[] = [];
   #reading: GuardReading | null = null;
+  #surplus: readonly string[] = [];
   #silenced = false;
 
   /** Opens its sockets; a segment that cannot be listened to is told once, and not watched. @throws KernelError */
@@ -74,9 +75,10 @@ export class GuardWatch {
     const reading = this.#reader.read();
     const findings =
       reading === null
-        ? { foreign: null, flood: null }
-        : judgeGuard(this.#reading, reading, this.#config.paths);
+        ? { foreign: null, flood: null, surplus: [] }
+        : judgeGuard(this.#reading, reading, this.#config.paths, this.#surplus);
     this.#reading = reading;
+    this.#surplus = findings.surplus;
     this.#observe("foreign-traffic-1148", findings.foreign);
     this.#observe("flood-1148", findings.flood);
   }

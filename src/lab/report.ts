@@ -14,7 +14,7 @@ export interface ReportOptions {
 export function reportOf(outcome: Outcome, verdict: Verdict, options: ReportOptions): string {
   const sections: (readonly [string, readonly string[]])[] = [
     ["What was running", running(outcome, options)],
-    ["What happened", happened(outcome)],
+    ["What happened", [...happened(outcome), ...doubtsOf(outcome)]],
     ["What anybody noticed", noticed(outcome)],
     ...(verdict.ok ? [] : ([["What did not hold", verdict.why]] as const)),
     ["What to try next", NEXT],
@@ -23,7 +23,9 @@ export function reportOf(outcome: Outcome, verdict: Verdict, options: ReportOpti
     .filter(([, lines]) => lines.length > 0)
     .map(([title, lines]) => `${title}\n${lines.map((line) => `  ${line}\n`).join("")}`)
     .join("\n");
-  return `\n${verdict.ok ? "It held." : "It did not hold."}  (${outcome.scenario}, ${round(outcome.seconds)} s)\n\n${body}`;
+  const doubts = doubtsOf(outcome);
+  const held = doubts.length === 0 ? "It held." : "Every session went on, but read what follows.";
+  return `\n${verdict.ok ? held : "It did not hold."}  (${outcome.scenario}, ${round(outcome.seconds)} s)\n\n${body}`;
 }
 
 function running(outcome: Outcome, options: ReportOptions): readonly string[] {
@@ -46,6 +48,33 @@ function running(outcome: Outcome, options: ReportOptions): readonly string[] {
         : `Compared from outside, ${when}: ${missing} missing, ${extra} extra, ${wrong} wrong.`,
     ),
   ];
+}
+
+/** Traffic stands still for a little longer than the silence that is noticed and the opening. */
+const TAKEOVER_SLACK_MS = 100;
+
+/** Where the figures of the takeover and what traffic saw do not belong together. */
+function doubtsOf(outcome: Outcome): readonly string[] {
+  const { takeover, udp, unasked, machineStallMs } = outcome;
+  const doubts: string[] = [];
+  if (takeover === null) return doubts;
+  if (unasked > 0)
+    doubts.push(
+      `The active changed ${unasked} ${unasked === 1 ? "time" : "times"} more than was due: the figures above are those of the last change alone.`,
+    );
+  const toldMs = takeover.silenceMs + takeover.openMs;
+  if (
+    specOf(outcome.scenario).gapMaxMs !== undefined &&
+    udp !== null &&
+    udp.gapMs > toldMs + TAKEOVER_SLACK_MS
+  )
+    doubts.push(
+      `Traffic stood still for ${round(udp.gapMs)} ms, the takeover accounts for ${round(toldMs)} of them: ` +
+        (machineStallMs > toldMs
+          ? `this machine itself stood still for ${round(machineStallMs)} ms.`
+          : "the node that took over heard of the fault late, or was kept from opening. Keep --logs, and report it."),
+    );
+  return doubts;
 }
 
 function happened(outcome: Outcome): readonly string[] {

@@ -76,7 +76,7 @@ const reading = (counters: Record<string, number>, offenders: GuardReading["offe
 
 test("news are what came between two readings, with who it was", () => {
   const before = reading({ "foreign-source": 7, "wrong-hop-limit": 3, "flood-0": 0, "flood-1": 5 });
-  const nothing = { foreign: null, flood: null };
+  const nothing = { foreign: null, flood: null, surplus: [] };
   assert.deepEqual(judgeGuard(null, before, paths), nothing, "what an earlier daemon saw");
   assert.deepEqual(judgeGuard(before, before, paths), nothing);
   const offenders = [
@@ -88,12 +88,22 @@ test("news are what came between two readings, with who it was", () => {
     {
       foreign: "10.20.0.66 on eth0 (foreign-source)",
       flood: null,
+      surplus: [],
     },
   );
-  assert.deepEqual(judgeGuard(before, reading({ ...before.counters, "flood-1": 6 }), paths), {
+});
+
+test("a flood lasts, or is more than a queue can have held; a backlog is neither", () => {
+  const at = (packets: number) => reading({ "flood-0": 0, "flood-1": packets });
+  const once = judgeGuard(at(5), at(300), paths);
+  assert.deepEqual([once.flood, once.surplus], [null, ["lan"]], "a cable was plugged in again");
+  assert.deepEqual(judgeGuard(at(300), at(300), paths, once.surplus), {
     foreign: null,
-    flood: "path lan",
+    flood: null,
+    surplus: [],
   });
+  assert.equal(judgeGuard(at(300), at(301), paths, once.surplus).flood, "path lan", "and it goes on");
+  assert.equal(judgeGuard(at(5), at(2006), paths).flood, "path lan", "more than any queue");
 });
 
 test("a table that was replaced counts from nothing; stray segments are no news", () => {

@@ -167,6 +167,12 @@ suite("outcome", () => {
       "What to try next",
     ])
       assert.ok(text.includes(part), part);
+    const options = { hosts: 20, v6: false, root: true };
+    const verdict = { ok: true, why: [], void: false, timingOnly: false };
+    const late = reportOf({ ...good, udp: { sent: 1700, lost: 460, gapMs: 928 } }, verdict, options);
+    assert.doesNotMatch(late, /It held\./);
+    assert.match(late, /Traffic stood still for 928 ms, the takeover accounts for 50\.2 of them/);
+    assert.match(reportOf({ ...good, unasked: 1 }, verdict, options), /changed 1 time more than was due/);
     const bad = { ...good, problems: ["b did not take over"] };
     assert.match(
       reportOf(bad, judge(bad, full), { hosts: 20, v6: false, root: true }),
