@@ -98,6 +98,8 @@ export const SNAPSHOT_WINDOW_BYTES = 256 * 1024;
 export const MERGE_WINDOW_BYTES = 256 * 1024;
 /** Records of a merge that an active takes without a look at the event loop: 1-2 ms at 8-15 us each. */
 export const MERGE_SLICE_RECORDS = 128;
+/** A merged session that ends by silence lives on for this long at most: the kernel's default for what it knows least. */
+export const MERGED_SILENT_SECONDS_MAX = 600;
 /** Keys of sessions that ended and of which the standby does not know for sure: two sets of 16 MiB where they are full. */
 export const ENDED_KEYS_MAX = 1 << 20;
 /**

@@ -1,7 +1,12 @@
 // ctnetlink, written: SessionFields -> requests to the kernel, many in one buffer, by hand because a million of
 // them must be cheap. Each request carries a sequence number of the caller's, by which errors are matched. Pure.
 
-import { MARK_GENERATION_MASK, MARK_GENERATION_SHIFT, SESSION_STANDBY_SECONDS_MIN } from "../base/limits.ts";
+import {
+  MARK_GENERATION_MASK,
+  MARK_GENERATION_SHIFT,
+  MERGED_SILENT_SECONDS_MAX,
+  SESSION_STANDBY_SECONDS_MIN,
+} from "../base/limits.ts";
 import {
   CTA_HELP,
   CTA_HELP_NAME,
@@ -115,16 +120,10 @@ export class ConntrackRequests {
   /**
    * A new entry; EEXIST where either tuple is taken. Translation is asked for as a range of one address and one
    * port, over the *untranslated* reply tuple: the kernel then makes exactly the reply tuple of `fields`.
-   * `bare` leaves out what another kernel may lack (helper, master, labels). The entry lives for no less than
-   * `secondsMin`: a standby's must outlive what the active refreshes in silence.
+   * `bare` leaves out what another kernel may lack (helper, master, labels). `own` makes it an entry of
+   * this node's own, for the time that is left to it; a standby's outlives what the active refreshes in silence.
    */
-  create(
-    fields: SessionFields,
-    sequence: number,
-    generation: number,
-    bare = false,
-    secondsMin = SESSION_STANDBY_SECONDS_MIN,
-  ): void {
+  create(fields: SessionFields, sequence: number, generation: number, bare = false, own = false): void {
     this.#begin(IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, fields, sequence);
     this.#originalTuple(fields);
     const nest = this.#nest(CTA_TUPLE_REPLY);
@@ -144,7 +143,8 @@ export class ConntrackRequests {
     if (isDestinationTranslated(fields))
       this.#translation(CTA_NAT_DST, fields, fields.replySource, icmp ? fields.originalA : fields.replyA);
     this.#be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
-    this.#timeout(fields, secondsMin);
+    if (own) this.#ownTimeout(fields);
+    else this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, true);
     if (!bare) this.#optional(fields);
@@ -278,8 +278,17 @@ export class ConntrackRequests {
   }
 
   /** An idle standby sees no packets: its entry must outlive what the active only refreshes in silence. */
-  #timeout(fields: SessionFields, secondsMin = SESSION_STANDBY_SECONDS_MIN): void {
-    this.#be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, secondsMin));
+  #timeout(fields: SessionFields): void {
+    this.#be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+  }
+
+  /** What ends by silence may carry a standby's long time, and have ended: if it lives, its next packet says so. */
+  #ownTimeout(fields: SessionFields): void {
+    const worded = fields.protocol === IPPROTO_TCP || fields.protocol === IPPROTO_SCTP;
+    const seconds = worded
+      ? fields.timeoutSeconds
+      : Math.min(fields.timeoutSeconds, MERGED_SILENT_SECONDS_MAX);
+    this.#be32(CTA_TIMEOUT, Math.max(seconds, 1));
   }
 
   #mark(fields: SessionFields, generation: number): void {

@@ -192,6 +192,10 @@ describe("the session writer", inNamespace, () => {
     assert.deepEqual(held(), [...before, ...added].sort());
     const [, seconds] = /tcp +6 (\d+) .*sport=5 /.exec(space.run(() => run("conntrack", "-L", "-p", "tcp")))!;
     assert.ok(Number(seconds) > 0 && Number(seconds) <= 30);
+    const silent = encodeRecord(sample({ protocol: 17, port: 9, state: { timeoutSeconds: 5000 } }));
+    assert.equal(writer.insert(silent, 1).inserted, 1);
+    const [, longest] = /udp +17 (\d+) /.exec(space.run(() => run("conntrack", "-L", "-p", "udp")))!;
+    assert.ok(Number(longest) > 500 && Number(longest) <= 600);
     assert.deepEqual(writer.insert(bytes, records.length), { inserted: 0, same: 3, clashed: 3, refused: {} });
   });
 
