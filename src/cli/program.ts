@@ -3,7 +3,8 @@
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ExitCode } from "../base/errors.ts";
-import { LINK_ID_MAX, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import { SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import { PROTOCOLS_NAMED } from "../wire/conntrack.ts";
 import type { SessionFilter } from "../wire/control.ts";
 import { DEFAULT_KEY_FILE, DEFAULT_NODE_FILE, SESSIONS_SHOWN_DEFAULT } from "./defaults.ts";
 import { reportFailure } from "./failure.ts";
@@ -17,7 +18,7 @@ interface Common {
 }
 
 interface SessionOptions extends Common {
-  readonly link?: number;
+  readonly link?: string;
   readonly protocol?: string;
   readonly address?: string;
   readonly port?: number;
@@ -46,9 +47,16 @@ const address = (text: string): string => {
 
 const protocol = (text: string): string => {
   const name = text.toLowerCase();
-  if (!/^[a-z0-9-]{1,16}$/.test(name))
-    throw new InvalidArgumentError("Expected a name such as tcp, udp, icmp.");
+  if (!PROTOCOLS_NAMED.includes(name) && !(/^\d{1,3}$/.test(name) && Number(name) <= 255))
+    throw new InvalidArgumentError(`Expected one of ${PROTOCOLS_NAMED.join(", ")}, or a number up to 255.`);
   return name;
+};
+
+/** A link's id or its name; whether there is such a link, the daemon knows. */
+const link = (text: string): string => {
+  if (!/^[a-z0-9][a-z0-9_-]{0,63}$/i.test(text))
+    throw new InvalidArgumentError("Expected a link's id or name.");
+  return text;
 };
 
 const withJson = (command: Command): Command =>
@@ -85,11 +93,14 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
 }
 
 /** The filter of `show sessions`, and a usage error where an option of it is given to another view. */
-function filterOf(what: string, options: SessionOptions, command: Command): SessionFilter {
-  const { link, protocol, address, port, ipv4, ipv6 } = options;
-  const given = { link, protocol, address, port, family: ipv4 ? 4 : ipv6 ? 6 : undefined };
+function filterOf(what: string, options: SessionOptions, command: Command): Omit<SessionFilter, "link"> {
+  const { protocol, address, port, ipv4, ipv6 } = options;
+  const given = { protocol, address, port, family: ipv4 ? 4 : ipv6 ? 6 : undefined };
   const filter = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  if (what !== "sessions" && (Object.keys(filter).length > 0 || options.limit !== undefined))
+  if (
+    what !== "sessions" &&
+    (Object.keys(filter).length > 0 || options.link !== undefined || options.limit !== undefined)
+  )
     command.error("error: filters and --limit belong to `show sessions`");
   return filter;
 }
@@ -101,22 +112,22 @@ function addShow(program: Command, terminal: Terminal): void {
   withNode(program.command("show"))
     .description("show the pair at a glance, its links, its sessions, or its alarms")
     .addArgument(views)
-    .option("--link <id>", "sessions: through this link (0: the node's own)", wholeNumber(0, LINK_ID_MAX))
-    .option("--protocol <name>", "sessions: of this protocol (tcp, udp, icmp, ...)", protocol)
+    .option("--link <link>", "sessions: through this link, by name or id (0: the node's own)", link)
+    .option("--protocol <name>", `sessions: of this protocol (${PROTOCOLS_NAMED.join(", ")})`, protocol)
     .option("--address <address>", "sessions: with this address at either end", address)
     .option("--port <number>", "sessions: with this port at either end", wholeNumber(0, 65_535))
     .addOption(new Option("-4, --ipv4", "sessions: IPv4 only").conflicts("ipv6"))
     .option("-6, --ipv6", "sessions: IPv6 only")
     .option(
       "--limit <number>",
-      `sessions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT})`,
+      `sessions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT}, at most ${SESSIONS_SHOWN_MAX})`,
       wholeNumber(1, SESSIONS_SHOWN_MAX),
     )
     .action(async (what: Shown, options: SessionOptions, command: Command) => {
       const filter = filterOf(what, options, command);
       const { show } = await import("./show.ts");
       const { node, json, limit = SESSIONS_SHOWN_DEFAULT } = options;
-      await show(what, { node, json, filter, limit }, terminal);
+      await show(what, { node, json, filter, link: options.link ?? null, limit }, terminal);
     });
 }
 

@@ -5,6 +5,9 @@ import type { LinkView } from "../wire/control.ts";
 import type { Cell, Style } from "./text.ts";
 import { count, percent, table } from "./text.ts";
 
+const NOT_WATCHED =
+  "Whether the Internet is reached through a link is not watched: a dead one keeps its share (operations.md §5).";
+
 /** The view as text that ends with a line feed. */
 export function renderLinks(links: readonly LinkView[], options: { readonly style: Style }): string {
   if (links.length === 0) return "No links are configured.\n";
@@ -30,5 +33,5 @@ export function renderLinks(links: readonly LinkView[], options: { readonly styl
     { title: "addresses" },
     { title: "gateway" },
   ] as const;
-  return `${table(columns, rows, options.style)}\n`;
+  return `${table(columns, rows, options.style)}\n${options.style("dim", NOT_WATCHED)}\n`;
 }

@@ -412,3 +412,5 @@ const PROTOCOL_NAMES = new Map([
   [IPPROTO_SCTP, "sctp"],
   [136, "udplite"],
 ]);
+/** Every name that `protocolName` gives. */
+export const PROTOCOLS_NAMED: readonly string[] = [...PROTOCOL_NAMES.values()];

@@ -9,6 +9,7 @@ import { reportFailure } from "../../src/cli/failure.ts";
 import { assertMayRun, mayAdministerNetwork } from "../../src/cli/privilege.ts";
 import { alarmOf } from "../../src/core/alarms.ts";
 import { plainStyle } from "../../src/views/text.ts";
+import type { LinkView } from "../../src/wire/control.ts";
 import { cli, createWorld, type World } from "./harness.ts";
 
 let world: World;
@@ -55,10 +56,12 @@ for (const [args, message] of [
   [["shw"], /Did you mean show\?/],
   [["show", "all"], /Allowed choices are pair, links, sessions/],
   [["show", "sessions", "--port", "70000"], /Expected a whole number from 0 to 65535/],
-  [["show", "sessions", "--link", "x"], /Expected a whole number from 0 to 250/],
+  [["show", "sessions", "--link", "x y"], /Expected a link's id or name/],
+  [["show", "sessions", "--protocol", "foo"], /Expected one of icmp, tcp, udp/],
+  [["show", "pair", "--link", "2"], /belong to `show sessions`/],
   [["show", "sessions", "--limit", "0"], /Expected a whole number from 1 to 600/],
   [["show", "sessions", "--address", "example.org"], /Expected an IPv4 or IPv6 address/],
-  [["show", "sessions", "--protocol", "t c p"], /Expected a name such as tcp/],
+  [["show", "sessions", "--protocol", "t c p"], /Expected one of icmp, tcp/],
   [["show", "sessions", "-4", "-6"], /cannot be used with/],
   [["show", "pair", "--limit", "3"], /belong to `show sessions`/],
   [["show", "links", "--port", "3"], /belong to `show sessions`/],
@@ -134,16 +137,40 @@ test("keygen prints the line for the pair's file", async () => {
   assert.match(out, /^ {2}SHA256:/m);
 });
 
-test("show links and sessions: drawn, or one JSON object", async () => {
+const cable = { id: 2, name: "cable" } as LinkView;
+
+test("show sessions takes a link by its name; one that does not exist is a wrong use", async () => {
   const requests = await world.serve((request) =>
     request.kind === "show" && request.what === "links"
-      ? { kind: "links", request: request.request, links: [] }
+      ? { kind: "links", request: request.request, links: [cable] }
+      : { kind: "sessions", request: request.request, sessions: [], total: 0, truncated: false },
+  );
+  const node = ["--node", world.nodeFile];
+  assert.equal((await cli("show", "sessions", "--link", "cable", ...node)).exitCode, ExitCode.Ok);
+  assert.deepEqual(requests.at(-1), {
+    kind: "show",
+    request: 1,
+    what: "sessions",
+    filter: { link: 2 },
+    limit: 50,
+  });
+  const { exitCode, err } = await cli("show", "sessions", "--link", "7", ...node);
+  assert.equal(exitCode, ExitCode.Usage);
+  assert.match(err, /there are: cable \(2\)/);
+});
+
+test("show links and sessions: drawn, or one JSON object", async () => {
+  let links: readonly LinkView[] = [];
+  const requests = await world.serve((request) =>
+    request.kind === "show" && request.what === "links"
+      ? { kind: "links", request: request.request, links }
       : { kind: "sessions", request: request.request, sessions: [], total: 0, truncated: false },
   );
   const node = ["--node", world.nodeFile];
   assert.equal((await cli("show", "links", ...node)).out, "No links are configured.\n");
   assert.deepEqual(JSON.parse((await cli("show", "links", "--json", ...node)).out), { links: [] });
   assert.equal((await cli("show", "sessions", ...node)).out, "No session matches.\n");
+  links = [cable];
   const filters = [
     "--link",
     "2",

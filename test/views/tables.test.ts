@@ -35,6 +35,7 @@ test("links", () => {
     "id  link   state       weight  new sessions  sessions  interface       addresses        gateway",
     " 1  fibre  ok               3        75.0 %    15,310  us-l1 on eth1   198.51.100.2/24  198.51.100.1",
     "12  cable  NO CARRIER       0          none         0  us-l12 on eth1  198.51.100.2/24  198.51.100.1",
+    "Whether the Internet is reached through a link is not watched: a dead one keeps its share (operations.md §5).",
     "",
   ]);
   assert.equal(renderLinks([], { style }), "No links are configured.\n");
