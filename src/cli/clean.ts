@@ -45,10 +45,13 @@ async function endHeart(path: string): Promise<boolean> {
 
 /** Removes interfaces, rules, routes and tables, in this order: what is left at any moment forwards nothing. */
 function removeAll(stateDirectory: string): readonly string[] {
+  const tables = ourTables();
+  if (tables === null)
+    refuse("UNLISTED", "`nft list tables` does not answer", "Is nftables installed, and are you root?");
   const done = undress({ stateDirectory });
   const nft = new Nftables();
   try {
-    for (const { family, name } of ourTables() ?? []) {
+    for (const { family, name } of tables) {
       nft.run(`remove table ${family} ${name}`, `delete table ${family} ${name}\n`);
       done.push(`table ${family} ${name}: removed`);
     }
@@ -72,7 +75,7 @@ export async function clean(
     );
   const heart = await endHeart(join(runtime, "heart.sock"));
   const changes = [...(heart ? ["heart: ended"] : []), ...removeAll(state)];
-  const left = listRemains() ?? [];
+  const left = listRemains() ?? ["what is left cannot be listed"];
   if (left.length > 0)
     refuse("LEFT", left.join(", "), "Remove these by hand; `understudy doctor` lists them.");
   const message =

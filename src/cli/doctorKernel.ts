@@ -210,6 +210,12 @@ export function probeConntrack(): DoctorFacts["conntrack"] {
   return { max: read("max"), buckets: read("buckets"), count: read("count") };
 }
 
+/** Output of a listing command, or null where it may not be had. */
+export function listText(program: string, args: readonly string[]): string | null {
+  const ran = run(program, args);
+  return ran.ok ? ran.text : null;
+}
+
 /** Output of a listing command as JSON, or null where it may not be had. */
 export function listJson(program: string, args: readonly string[]): unknown {
   const ran = run(program, args);

@@ -2,7 +2,7 @@
 // so that what the doctor says can be checked by hand; nothing is changed.
 
 import { INTERFACE_GROUP, LINK_ID_MAX, ROUTE_PROTOCOL, ROUTE_TABLE_BASE } from "../base/limits.ts";
-import { listJson } from "./doctorKernel.ts";
+import { listJson, listText } from "./doctorKernel.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 const rows = (value: unknown): readonly Fields[] | null =>
@@ -30,11 +30,13 @@ function interfaces(): string[] | null {
 
 /** Tables of ours in nftables; null where they cannot be listed. */
 export function ourTables(): { readonly family: string; readonly name: string }[] | null {
-  const listing = listJson("nft", ["-j", "list", "tables"]) as { nftables?: unknown } | null;
+  // As text: of a table with an owner or without one left, nft 1.0.6 writes broken JSON, and dies of it.
+  const listing = listText("nft", ["list", "tables"]);
   return (
-    rows(listing?.nftables)
-      ?.map(({ table }) => table as { family?: string; name?: string } | undefined)
-      .map((table) => ({ family: table?.family ?? "", name: table?.name ?? "" }))
+    listing
+      ?.split("\n")
+      .map((line) => /^table (\S+) (\S+)$/.exec(line.trim()))
+      .flatMap((match) => (match === null ? [] : [{ family: match[1]!, name: match[2]! }]))
       .filter(({ name }) => TABLES.includes(name)) ?? null
   );
 }

@@ -124,3 +124,17 @@ test("stop leaves nothing, and returns when it is done", { skip }, async () => {
   assert.equal(kernel(), NOTHING);
   assert.ok(!(await heartAnswers()));
 });
+
+test("both processes dead: what they left is listed, and stop --clean removes it", { skip }, async () => {
+  daemon = await node.start();
+  const ended = exited(daemon);
+  for (const name of ["understudy", "understudyheart"])
+    for (const pid of node.processes(name)) process.kill(pid, "SIGKILL");
+  await ended;
+  assert.match(kernel(), /understudy-gate[\s\S]*us-lan\nus-l1\nus-l2\n/);
+  assert.match(understudy("doctor").stdout, /nft table netdev understudy-gate, while nothing of ours runs/);
+  assert.match(understudy("stop").stderr, /understudy stop --clean/);
+  const ran = inside(program, "stop", "--clean", "--node", nodeFile);
+  assert.equal(ran.status, ExitCode.Ok, ran.stderr);
+  assert.equal(kernel(), NOTHING);
+});
