@@ -11,7 +11,7 @@ STAMPS := .stamps
 SEEDS ?= 1000000
 FROM ?= 1
 
-.PHONY: help setup packages runtime-node lab test check sim scenarios bench clean
+.PHONY: help setup packages runtime-node lab test check sim scenarios soak bench clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -83,6 +83,10 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	  play --scenario $$name; \
 	done; \
 	exit $$status
+
+soak: setup ## Half an hour and more of a starved machine, and a hundred deaths and returns (root)
+	@bin/understudy lab --figures --scenario saturated --runs 15
+	@bin/understudy lab --figures --scenario flap --runs 2
 
 clean: ## Remove what `make` put here
 	rm -rf node_modules runtime/node_modules $(STAMPS)
