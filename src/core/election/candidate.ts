@@ -113,6 +113,8 @@ export function openAfterOffer(
 ): boolean {
   if (!message.handover || message.gate !== GateState.Drain) return false;
   if (state.late || !isEligible(state) || state.phase === Phase.Lapsed) return false;
+  // Made to an earlier life of this node, which held what this one does not.
+  if (state.peer.openTerm !== message.term) return false;
   const age = echoAgeMs(state, now);
   if (age > state.config.timers.leaseMs) return false;
   decideOpening(

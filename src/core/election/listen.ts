@@ -54,6 +54,7 @@ function remember(state: ElectionState, now: number, message: HeartbeatMessage):
   peer.sequence = message.sequence;
   peer.heardAt = now;
   peer.message = message;
+  if (message.gate === GateState.Open) peer.openTerm = message.term;
   if (message.ready) peer.readyAt = now;
   const stated = message.gate === GateState.Shut ? 0 : message.leaseMs;
   // Words that waited in a buffer while we stood still may be old: the peer may have gone solo since.

@@ -120,6 +120,8 @@ export interface PeerRecord {
   boot: number;
   /** When this boot of it last said that it was ready. */
   readyAt: number;
+  /** The term in which its gate was last heard open, in this life of ours; -1: never. */
+  openTerm: number;
   /** Highest sequence of this boot. */
   sequence: number;
   heardAt: number;
@@ -339,6 +341,7 @@ function newPeer(leaseMs: number): PeerRecord {
   return {
     boot: -1,
     readyAt: NEVER,
+    openTerm: -1,
     sequence: 0,
     heardAt: NEVER,
     heardSince: NEVER,
