@@ -109,6 +109,8 @@ async function main(config: Config): Promise<void> {
   const election: ElectionState = createElection(electionConfigOf(config), {
     now: millis(performance.now()),
     stored: { current: term(stored.current), reserved: term(stored.reserved) },
+    // Seconds of the wall clock: no two lives of this node have the same.
+    skip: Math.floor(Date.now() / 1000),
     adopted,
     carriers: segments.carriers(),
   });
