@@ -1,5 +1,6 @@
 // What a scenario measured, what it has to hold, and the one JSON object that says both. Pure.
 
+import { LEASE_MS_DEFAULT } from "../base/limits.ts";
 import { type ScenarioName, specOf } from "./catalogue.ts";
 import type { Difference } from "./conntrackText.ts";
 import { type LiveVerdict, round } from "./traffic/survival.ts";
@@ -96,13 +97,19 @@ export function judge(outcome: Outcome, expectations: Expectations): Verdict {
   const claims = outcome.claimants?.overlapMs ?? 0;
   const { figures, root } = expectations;
   const { overlapMaxMs = 0 } = specOf(outcome.scenario);
-  // Where figures do not decide, a bound of milliseconds is only one against seconds.
-  if (claims > (figures ? overlapMaxMs : overlapMaxMs * 20))
-    functional.push(`both nodes claimed a segment at once for ${round(claims)} ms`);
   const { starved = false } = specOf(outcome.scenario);
   const stood = outcome.machineStallMs > STALL_VOID_MS;
+  // A paused machine is a named exception of the invariant (failover §8): as long as it stood still, and one lease.
+  const paused = stood ? outcome.machineStallMs + LEASE_MS_DEFAULT : 0;
+  // Where figures do not decide, a bound of milliseconds is only one against seconds.
+  const overlapped =
+    claims > (figures ? overlapMaxMs : overlapMaxMs * 20)
+      ? [`both nodes claimed a segment at once for ${round(claims)} ms`]
+      : [];
+  if (claims > paused) functional.push(...overlapped);
   const timing = [
     ...judgeSlow(outcome),
+    ...(claims > paused ? [] : overlapped),
     ...(figures ? [...judgeGap(outcome, root), ...outcome.late] : []),
     // A machine that stands still for longer than a lease loses packets whatever runs on it.
     ...(figures || !stood || starved ? judgeQuiet(outcome) : []),

@@ -48,7 +48,11 @@ suite("outcome", () => {
     ],
     ["a missing entry", { differences: [{ when: "before the fault", ...equal, missing: 1 }] }, /1 missing/],
     ["a table that never held them", { sessions: { active: 150, standby: 150 } }, /held 150 of 20200/],
-    ["two claimants", { claimants: { overlapMs: 0.1, frames: 9 } }, /claimed a segment at once/],
+    [
+      "two claimants beyond any pause",
+      { claimants: { overlapMs: 131, frames: 9 } },
+      /claimed a segment at once/,
+    ],
     ["a problem beside", { problems: ["b did not take over"] }, /did not take over/],
     [
       "a handover that was not done",
@@ -63,6 +67,19 @@ suite("outcome", () => {
       assert.match(verdict.why.join("\n"), why);
       assert.equal(judge(outcome, full).timingOnly, false);
     });
+
+  test("two claimants: excused, and tried again, for as long as the machine stood still and one lease", () => {
+    const claimants = { overlapMs: 129, frames: 9 };
+    const paused = judge({ ...good, machineStallMs: 90, claimants } as Outcome, full);
+    assert.equal(paused.ok, false);
+    assert.equal(paused.timingOnly, true);
+    const awake = judge(
+      { ...good, machineStallMs: 0, claimants: { overlapMs: 0.1, frames: 9 } } as Outcome,
+      full,
+    );
+    assert.equal(awake.ok, false);
+    assert.equal(awake.timingOnly, false);
+  });
 
   test("the gap decides in full size only, by the scenario's bound, wider without root", () => {
     const gap = (gapMs: number, scenario: Outcome["scenario"], figures: boolean, root: boolean): boolean =>
