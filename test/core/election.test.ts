@@ -287,6 +287,18 @@ test("§5: of two actives the one with fewer witnessed segments drains, whatever
   assert.ok(!kinds(stays.hear({ term: 200, witnessed: 1 })).includes("drain"));
 });
 
+test("§7: the winner announces though the loser has yielded before it was heard as active, and again once it is shut", () => {
+  const bench = active();
+  bench.run(1500, () => null);
+  const drained = bench.hear({ term: 2, gate: GateState.Drain });
+  assert.ok(kinds(drained).includes("announce"));
+  bench.now += 10;
+  assert.ok(kinds(bench.hear({ ...STANDBY })).includes("announce"));
+  const asked = active();
+  asked.run(1500, () => STANDBY);
+  assert.ok(!kinds(asked.hear({ term: 2, gate: GateState.Drain, handover: true })).includes("announce"));
+});
+
 test("an opening is dropped where a later word of the same turn forbids it, and where the driver comes too late", () => {
   const bench = active();
   bench.renews = false;

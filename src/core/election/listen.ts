@@ -121,6 +121,7 @@ function hearDraining(
   effects: ElectionEffect[],
 ): void {
   if (state.phase === Phase.Active) {
+    if (!message.handover) hearYielding(state, now, effects);
     shortenLease(state, now, effects);
     return;
   }
@@ -132,6 +133,16 @@ function hearDraining(
   }
   if (openAfterOffer(state, now, message, effects)) return;
   replyToCandidate(state, now, message, effects);
+}
+
+/**
+ * It heard us first and yields before we have heard it as active. We were two all the same, and its last frames have
+ * taught every switch its port: where nobody sends to us, nothing that we send would correct that.
+ */
+function hearYielding(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  if (state.conflictSince < 0) state.conflictSince = now;
+  setAlarm(state, "two-actives", true, effects);
+  announceAgain(state, now, effects);
 }
 
 /** The peer's gate is shut. */
