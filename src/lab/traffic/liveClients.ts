@@ -36,6 +36,8 @@ interface Session {
   sending: EchoStream;
   receiving: EchoStream;
   pending: Buffer;
+  /** The rest of a message that is being sent. */
+  unsent: Buffer;
   position: number;
   dueMs: number;
   lastMs: number;
@@ -103,6 +105,7 @@ function open(order: Open, index: number): void {
     sending: echoStream(),
     receiving: echoStream(),
     pending: Buffer.alloc(0),
+    unsent: Buffer.alloc(0),
     position: 0,
     dueMs: 0,
     lastMs: 0,
@@ -185,10 +188,15 @@ function takeEchoes(session: Session, bytes: Buffer): boolean {
   return true;
 }
 
+/** What a full buffer has not taken after a long outage goes out first, in its turn. */
 function speak(session: Session): void {
-  nextEcho(session.sending, session.seed, message);
-  const sent = libc.send(session.fd, message, ECHO_BYTES, libc.MSG_NOSIGNAL);
-  if (sent !== ECHO_BYTES) fail(session, sent < 0 ? libc.errnoName(-sent) : "send buffer full");
+  if (session.unsent.length === 0) {
+    nextEcho(session.sending, session.seed, message);
+    session.unsent = Buffer.from(message);
+  }
+  const sent = libc.send(session.fd, session.unsent, session.unsent.length, libc.MSG_NOSIGNAL);
+  if (sent >= 0) session.unsent = session.unsent.subarray(sent);
+  else if (sent !== -libc.errno.EAGAIN!) fail(session, libc.errnoName(-sent));
 }
 
 function openMore(now: number): number {
