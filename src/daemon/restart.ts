@@ -8,6 +8,7 @@ import { BoundaryError } from "../base/errors.ts";
 import type { HeartState } from "../wire/control.ts";
 
 const RELIEVED_MS_MAX = 5000;
+const LONG_LEASE_MS_MAX = 3000;
 const RETURNED_MS_MAX = 15_000;
 const POLL_MS = 20;
 
@@ -29,10 +30,13 @@ export interface HeartKeeper {
 }
 
 /** Replaces this node's heart. Resolves to a sentence once the next one serves. @throws BoundaryError: why not now. */
-export async function restartHeart(keeper: HeartKeeper): Promise<string> {
+export async function restartHeart(
+  keeper: HeartKeeper,
+  longLeaseWithinMs = LONG_LEASE_MS_MAX,
+): Promise<string> {
   const before = keeper.state();
   if (before === null) throw refusal("NO_HEART", "heart does not run; another is being started");
-  if (before.role === "active") await relieve(keeper, before);
+  if (before.role === "active") await relieve(keeper, before, longLeaseWithinMs);
   // Heart keeps nothing that is not on disk or in the kernel, and its gate shuts by itself: no farewell is needed.
   process.kill(before.pid, "SIGKILL");
   const next = await waitFor(RETURNED_MS_MAX, () => {
@@ -46,7 +50,7 @@ export async function restartHeart(keeper: HeartKeeper): Promise<string> {
 }
 
 /** Nothing of the traffic may hang on the heart that goes. */
-async function relieve(keeper: HeartKeeper, before: HeartState): Promise<void> {
+async function relieve(keeper: HeartKeeper, before: HeartState, longLeaseWithinMs: number): Promise<void> {
   if (before.peer.heard) {
     await keeper.handover();
     const relieved = await waitFor(RELIEVED_MS_MAX, () => (keeper.state()?.role === "standby" ? true : null));
@@ -54,7 +58,11 @@ async function relieve(keeper: HeartKeeper, before: HeartState): Promise<void> {
       throw refusal("NOT_RELIEVED", "this node has not become standby after the handover");
     return;
   }
-  if (before.leaseMs <= keeper.leaseMs)
+  // It comes after a second alone, and heart's word of it now and then.
+  const long = await waitFor(longLeaseWithinMs, () =>
+    (keeper.state()?.leaseMs ?? 0) > keeper.leaseMs ? true : null,
+  );
+  if (long === null)
     throw refusal(
       "SHORT_LEASE",
       "the other node is silent, and this one does not hold the long lease yet that a restart needs",

@@ -62,7 +62,7 @@ test("an active's hands over first", async () => {
 test("alone it goes on under the long lease, and under no other", async () => {
   const asked: string[] = [];
   const short = heart({ role: Role.Active, heard: false, leaseMs: 40 });
-  await assert.rejects(restartHeart(keeper(short, asked)), { code: "SHORT_LEASE" });
+  await assert.rejects(restartHeart(keeper(short, asked), 0), { code: "SHORT_LEASE" });
   assert.equal(children[0]!.exitCode ?? children[0]!.signalCode, null);
   children[0]!.kill("SIGKILL");
   await once(children.shift()!, "exit");
