@@ -7,6 +7,7 @@ import { after, before, suite, test } from "node:test";
 import * as libc from "../../src/kernel/libc.ts";
 import { judgeClaims } from "../../src/lab/claimants.ts";
 import { until } from "../../src/lab/clock.ts";
+import { run } from "../../src/lab/commands.ts";
 import { killPorts, revivePorts } from "../../src/lab/faults.ts";
 import { type Load, startLoad } from "../../src/lab/load.ts";
 import { ipBatch } from "../../src/lab/namespaces.ts";
@@ -64,17 +65,21 @@ suite("the laboratory with a plain router", { skip }, () => {
 
   test("the capture sees who claims, in the kernel's order, and not what runs into a dead port", async () => {
     await revivePorts(world, "a");
-    for (const node of ["a", "b"])
+    for (const node of ["a", "b"]) {
+      const pid = world.pids.get(node)!;
+      await ipBatch(pid, "link add us-lan link lan address 02:00:5e:00:00:01 type macvlan mode bridge\n");
+      // Or it would speak by itself, of its multicast groups.
+      await run(["sysctl", "-qw", "net.ipv6.conf.us-lan.disable_ipv6=1"], { inside: pid });
       await ipBatch(
-        world.pids.get(node)!,
+        pid,
         [
-          "link add us-lan link lan address 02:00:5e:00:00:01 type macvlan mode bridge",
           "addr add 10.21.0.1/24 dev us-lan",
           "link set us-lan up",
           "neigh replace 10.21.0.9 dev us-lan lladdr ff:ff:ff:ff:ff:ff nud permanent",
           "",
         ].join("\n"),
       );
+    }
     await load.startCapture();
     const claim = (node: string): void => {
       const fd = openUdp(world.pids.get(node)!, socketAddress("10.21.0.1", 0));
