@@ -1,7 +1,7 @@
 // The kernel's dress as the daemon wears it: interfaces, routes, rules, slots, in the order that heart's gate asks
 // for, and off again. The steps themselves are kernel/dress.ts; here is when each is due, and what is in force.
 
-import { type Config, type LinkConfig, servicesOf } from "../core/config.ts";
+import type { Config, LinkConfig } from "../core/config.ts";
 import { GUARD_TABLE } from "../core/guard.ts";
 import { computeSlots } from "../core/placement.ts";
 import { compileRuleset, RULESET_TABLE } from "../core/ruleset.ts";
@@ -99,9 +99,5 @@ export class Wardrobe {
       this.#told += 1;
       this.#last = change;
     }
-  }
-
-  get devices(): readonly string[] {
-    return servicesOf(this.#config).map((service) => service.device);
   }
 }

@@ -3,7 +3,7 @@
 // is worth is core/election's business (failover §4).
 // Who is who on a segment is segmentParties.ts.
 
-import { formatMac, parseAddress, parseMac } from "../base/addresses.ts";
+import { parseAddress, parseMac } from "../base/addresses.ts";
 import { assert } from "../base/assert.ts";
 import { millis, type NodeId } from "../base/units.ts";
 import { type Config, type ServiceConfig, servicesOf } from "../core/config.ts";
@@ -242,12 +242,5 @@ export class Segments {
       witnessMsAgo: Number.isFinite(witnessAt) ? Math.round(now - witnessAt) : null,
       gated,
     }));
-  }
-
-  /** For the log: who this node is on each segment. */
-  describe(): string {
-    return this.#segments
-      .map(({ service, portMac }) => `${service.name} on ${service.port} (${formatMac(portMac)})`)
-      .join(", ");
   }
 }
