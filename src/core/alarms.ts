@@ -184,6 +184,15 @@ export const ALARMS = {
       "Look at its cable and switch port; until a link works again, `weight: 0` in the pair's file keeps new sessions off it.",
     afterMs: 2_000,
   },
+  "segment-not-askable": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "a segment cannot be asked",
+    text: "This node cannot ask on a segment whether the other one serves there: it would not take over while it hears anybody on it.",
+    advice:
+      "The segment has IPv6 addresses only, and the port below it has none: let it have its link-local address (`disable_ipv6=0`).",
+    afterMs: 5_000,
+  },
   "replication-down": {
     severity: "warning",
     raisedBy: "daemon",

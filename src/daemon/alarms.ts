@@ -33,6 +33,9 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
   return {
     "heart-gone": heart === null ? "" : null,
     "path-silent": peer === null ? null : silentPaths(heart?.paths ?? []),
+    "segment-not-askable": listed(
+      (heart?.segments ?? []).filter(({ askable }) => !askable).map(({ name }) => name),
+    ),
     "link-no-carrier": deadPorts(heart?.segments ?? [], config),
     "replication-down": peer !== null && !replication.connected ? "" : null,
     "replication-incomplete": incomplete ? `${replication.direction} over ${replication.path ?? "?"}` : null,

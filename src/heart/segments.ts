@@ -199,8 +199,7 @@ export class Segments {
   }
 
   #ask(segment: Segment, targetAddress: Uint8Array, destinationMac?: Uint8Array): boolean {
-    // A port without an address of its own asks as RFC 5227 probes do, from 0.0.0.0; an NS from `::` is not answered.
-    const senderAddress = targetAddress.length === 4 ? (segment.own.v4 ?? UNSPECIFIED_V4) : segment.own.v6;
+    const senderAddress = askerOf(segment, targetAddress);
     if (senderAddress === null) return false;
     const frame = askFrame({
       senderMac: segment.portMac,
@@ -236,11 +235,19 @@ export class Segments {
 
   states(gated: boolean): readonly SegmentState[] {
     const now = performance.now();
-    return this.#segments.map(({ service, carrier, witnessAt }) => ({
-      name: service.name,
-      carrier,
-      witnessMsAgo: Number.isFinite(witnessAt) ? Math.round(now - witnessAt) : null,
+    return this.#segments.map((segment) => ({
+      name: segment.service.name,
+      carrier: segment.carrier,
+      witnessMsAgo: Number.isFinite(segment.witnessAt) ? Math.round(now - segment.witnessAt) : null,
+      askable: segment.service.singleMac || askerOf(segment, segment.shared) !== null,
       gated,
     }));
   }
 }
+
+/**
+ * Whose address a question carries. A port without one asks for IPv4 as RFC 5227 probes do, from 0.0.0.0; a solicitation
+ * from `::` is not answered to its sender, so without an IPv6 address there is nobody to ask as: null.
+ */
+const askerOf = (segment: Segment, target: Uint8Array): Uint8Array | null =>
+  target.length === 4 ? (segment.own.v4 ?? UNSPECIFIED_V4) : segment.own.v6;

@@ -58,6 +58,8 @@ export interface SegmentState {
   readonly carrier: boolean;
   /** Milliseconds since a third party was heard; null where never. */
   readonly witnessMsAgo: number | null;
+  /** This node can ask there whether the other one serves; where it cannot, it does not take over while it hears third parties. */
+  readonly askable: boolean;
   /** The gate's table is in place. */
   readonly gated: boolean;
 }

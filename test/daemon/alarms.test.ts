@@ -56,7 +56,13 @@ const path = (name: string, heardMsAgo: number | null) => ({
   received: 0,
   refused: {},
 });
-const segment = (name: string, carrier: boolean) => ({ name, carrier, witnessMsAgo: 1, gated: true });
+const segment = (name: string, carrier: boolean) => ({
+  name,
+  carrier,
+  witnessMsAgo: 1,
+  askable: true,
+  gated: true,
+});
 
 const holding = (facts: AlarmFacts): [string, string][] =>
   Object.entries(conditionsOf(facts)).filter((entry): entry is [string, string] => entry[1] !== null);
@@ -88,6 +94,16 @@ for (const [what, changes, expected] of [
       },
     },
     ["link-no-carrier", "fibre"],
+  ],
+  [
+    "a segment on which nobody can be asked",
+    {
+      heart: {
+        ...heartWith({}),
+        segments: [segment("lan", true), { ...segment("fibre", true), askable: false }],
+      },
+    },
+    ["segment-not-askable", "fibre"],
   ],
   [
     "another configuration",

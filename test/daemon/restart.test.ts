@@ -22,7 +22,7 @@ function heart(change: { role: Role; heard: boolean; leaseMs: number }): HeartSt
     term: 4 as Term,
     gate: change.role === Role.Active ? GateState.Open : GateState.Shut,
     leaseMs: change.leaseMs,
-    segments: [{ name: "lan", carrier: true, witnessMsAgo: 3, gated: true }],
+    segments: [{ name: "lan", carrier: true, witnessMsAgo: 3, askable: true, gated: true }],
     peer: { heard: change.heard },
   } as unknown as HeartState;
 }

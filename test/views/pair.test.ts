@@ -43,8 +43,8 @@ const heart: HeartState = {
     { name: "lan", heardMsAgo: 14_000, sent: 120_000, received: 20, refused: { replayed: 2, magic: 0 } },
   ],
   segments: [
-    { name: "lan", carrier: true, witnessMsAgo: 120, gated: true },
-    { name: "fibre", carrier: false, witnessMsAgo: null, gated: true },
+    { name: "lan", carrier: true, witnessMsAgo: 120, askable: true, gated: true },
+    { name: "fibre", carrier: false, witnessMsAgo: null, askable: true, gated: true },
     { name: "cable", carrier: true, witnessMsAgo: 5000, gated: false },
   ],
   lastTakeover: { term: 42, kind: "takeover", silenceMs: 51.2, openMs: 0.41, at: "2026-11-20T13:22:01.000Z" },
