@@ -11,7 +11,8 @@ import {
   openNeighbourMonitor,
   removeNeighbours,
 } from "../kernel/neighbours.ts";
-import type { MessageOf, Neighbour } from "../wire/peer.ts";
+import type { Neighbour } from "../wire/messagesLog.ts";
+import type { MessageOf } from "../wire/peer.ts";
 
 type NeighboursMessage = MessageOf<"neighbours">;
 

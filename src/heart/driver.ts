@@ -13,7 +13,7 @@ import { type Millis, millis } from "../base/units.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { Gate } from "../kernel/gate.ts";
 import { LITTLE_ENDIAN, pollResult, pollVector, ppoll } from "../kernel/libc.ts";
-import type { HeartbeatMessage } from "../wire/peer.ts";
+import type { HeartbeatMessage } from "../wire/heartbeat.ts";
 import type { TermStore } from "./termStore.ts";
 
 const now = (): Millis => millis(performance.now());

@@ -8,7 +8,7 @@ import type { ElectionInput } from "../core/election/types.ts";
 import { openPathSocket, type PathSocket } from "../kernel/pathSocket.ts";
 import { createSealer, type Sealer } from "../peer/sealed.ts";
 import type { PathState } from "../wire/control.ts";
-import { decodeHeartbeat, encodeHeartbeat, type HeartbeatMessage } from "../wire/peer.ts";
+import { decodeHeartbeat, encodeHeartbeat, type HeartbeatMessage } from "../wire/heartbeat.ts";
 
 interface Path {
   readonly name: string;

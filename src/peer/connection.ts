@@ -8,9 +8,9 @@ import { TLSSocket, connect as tlsConnect } from "node:tls";
 import { HANDSHAKE_MS_MAX, LOG_BYTES_MAX, LOG_PING_MS, LOG_SILENCE_MS } from "../base/limits.ts";
 import type { NodeId, Role } from "../base/units.ts";
 import type { RefusedKey } from "../wire/control.ts";
+import { encodeFrame, FrameReader } from "../wire/frames.ts";
 import {
-  encodeFrame,
-  FrameReader,
+  commonVersion,
   type MessageOf,
   type PeerMessage,
   PROTOCOL_VERSION,
@@ -109,6 +109,7 @@ export class Connection {
   #deadline: NodeJS.Timeout;
   #ticker: NodeJS.Timeout | null = null;
   #refuser: string | null = null;
+  #version = PROTOCOL_VERSION_LOWEST;
 
   private constructor(socket: Socket, options: ConnectionOptions) {
     this.#raw = socket;
@@ -144,12 +145,17 @@ export class Connection {
     return this.#phase === "ready";
   }
 
+  /** The version that both speak; of use once `ready`. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** Bytes that the kernel has not taken yet. */
   get queuedBytes(): number {
     return this.#tls?.writableLength ?? 0;
   }
 
-  /** Queues a message; dropped where the connection has ended. */
+  /** Queues a message; dropped where the connection has ended. One that `version` does not have is a defect, and throws. */
   send(message: PeerMessage): void {
     if (this.#phase !== "ready") return;
     this.#write(message);
@@ -295,7 +301,8 @@ export class Connection {
 
   #onHello(hello: Hello): void {
     const { node, pair } = this.#options.introduction;
-    if (hello.versionLowest > PROTOCOL_VERSION || hello.versionHighest < PROTOCOL_VERSION_LOWEST) {
+    const version = commonVersion(hello.versionLowest, hello.versionHighest);
+    if (version === null) {
       const theirs = `${hello.versionLowest} to ${hello.versionHighest}`;
       this.refuse("version", `peer speaks ${theirs}, we ${PROTOCOL_VERSION_LOWEST} to ${PROTOCOL_VERSION}`);
     } else if (hello.pair !== pair) {
@@ -305,6 +312,8 @@ export class Connection {
     } else {
       clearTimeout(this.#deadline);
       this.#phase = "ready";
+      this.#version = version;
+      this.#reader.speak(version);
       this.#tickedAt = this.#timers.now();
       this.#heardAt = this.#tickedAt;
       this.#ticker = setInterval(() => this.#tick(), this.#timers.pingMs);
@@ -331,7 +340,7 @@ export class Connection {
   #write(message: PeerMessage): void {
     const tls = this.#tls;
     if (tls === null || tls.destroyed || !tls.writable) return;
-    tls.write(encodeFrame(message));
+    tls.write(encodeFrame(message, this.#version));
     if (this.queuedBytes > QUEUE_BYTES_MAX) this.#end("peer-too-slow", `${this.queuedBytes} bytes unsent`);
   }
 

@@ -113,7 +113,12 @@ export class PairLink {
     return this.#refusedKey.key;
   }
 
-  /** To the peer where it is there, to nobody where it is not. */
+  /** The protocol version that is spoken with the peer (docs/protocol.md §2.1); null where it is not there. */
+  get version(): number | null {
+    return this.#current?.connection.version ?? null;
+  }
+
+  /** To the peer where it is there, to nobody where it is not. Throws where its version has no such message: ask first. */
   send(message: PeerMessage): void {
     this.#current?.connection.send(message);
   }

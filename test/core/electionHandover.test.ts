@@ -5,7 +5,7 @@ import test from "node:test";
 import { GateState } from "../../src/base/units.ts";
 import { viewOf } from "../../src/core/election/describe.ts";
 import type { ElectionEffect } from "../../src/core/election/types.ts";
-import type { HeartbeatMessage } from "../../src/wire/peer.ts";
+import type { HeartbeatMessage } from "../../src/wire/heartbeat.ts";
 import {
   active,
   Bench,

@@ -12,7 +12,7 @@ import type {
   ElectionInput,
   ElectionStart,
 } from "../../src/core/election/types.ts";
-import type { HeartbeatMessage } from "../../src/wire/peer.ts";
+import type { HeartbeatMessage } from "../../src/wire/heartbeat.ts";
 
 export const CONFIG: ElectionConfig = {
   node: "b",

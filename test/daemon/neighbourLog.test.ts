@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NEIGHBOURS_MAX } from "../../src/base/limits.ts";
 import { isNews, messagesOf } from "../../src/daemon/neighbourLog.ts";
-import type { Neighbour } from "../../src/wire/peer.ts";
+import type { Neighbour } from "../../src/wire/messagesLog.ts";
 
 test("only changes are news", () => {
   const told = new Map<string, string>();

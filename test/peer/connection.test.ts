@@ -14,7 +14,8 @@ import {
   type Ending,
   type Introduction,
 } from "../../src/peer/connection.ts";
-import { encodeFrame, type PeerMessage } from "../../src/wire/peer.ts";
+import { encodeFrame } from "../../src/wire/frames.ts";
+import { type PeerMessage, PROTOCOL_VERSION } from "../../src/wire/peer.ts";
 import { PreambleKind, preamble } from "../../src/wire/preamble.ts";
 import { introduction, Journal, newIdentity, socketPair } from "./loopback.ts";
 
@@ -23,6 +24,8 @@ const bob = newIdentity();
 const mallory = newIdentity();
 const ofAlice = introduction("a", alice, [bob.publicKey]);
 const ofBob = introduction("b", bob, [mallory.publicKey, alice.publicKey]);
+
+const frameOf = (message: PeerMessage): Uint8Array => encodeFrame(message, PROTOCOL_VERSION);
 
 class End {
   readonly journal = new Journal();
@@ -108,6 +111,25 @@ test("a hello that does not fit is refused with a reason on both sides", async (
   }
 });
 
+test("the highest version of both is spoken: what it does not have is a defect to send", async () => {
+  const [b, a] = await ends(ofBob, ofAlice);
+  await Promise.all([a.up, b.up]);
+  assert.deepEqual([a.connection.version, b.connection.version], [PROTOCOL_VERSION, PROTOCOL_VERSION]);
+  b.connection.close("done", "");
+  await a.ended;
+  for (const [lowest, highest, spoken] of [
+    [1, 1, 1],
+    [1, 2, 2],
+    [2, 200, 2],
+  ] as const) {
+    const hello = { ...helloOf(ofBob), versionLowest: lowest, versionHighest: highest } as PeerMessage;
+    const { a: listener } = await rawPeer([frameOf(hello)]);
+    await listener.up;
+    assert.equal(listener.connection.version, spoken);
+    await listener.ended;
+  }
+});
+
 test("another configuration is no reason to refuse: readiness judges it", async () => {
   const changes = { configurationDigest: "cd".repeat(32) };
   const [b, a] = await ends(introduction("b", bob, [alice.publicKey], changes), ofAlice);
@@ -157,7 +179,7 @@ test("the preamble may arrive byte by byte, and with TLS in the same segment", a
   }
   const tls = tlsConnect({ socket: client, ...bob.tls, rejectUnauthorized: false, minVersion: "TLSv1.3" });
   await once(tls, "secureConnect");
-  tls.write(encodeFrame(helloOf(ofBob)));
+  tls.write(frameOf(helloOf(ofBob)));
   await a.up;
   tls.destroy();
   await a.ended;
@@ -219,11 +241,11 @@ test("who says nothing is dropped in bounded time", async () => {
 test("a version that nobody here speaks, and messages out of place", async (t) => {
   const versions = { ...helloOf(ofBob), versionLowest: 7, versionHighest: 9 } as PeerMessage;
   const cases: [string, readonly Uint8Array[], string][] = [
-    ["version", [encodeFrame(versions)], "version"],
-    ["before hello", [encodeFrame({ kind: "ping", nonce: 1 })], "protocol"],
-    ["hello twice", [encodeFrame(helloOf(ofBob)), encodeFrame(helloOf(ofBob))], "protocol"],
-    ["unknown type", [encodeFrame(helloOf(ofBob)), Uint8Array.of(0, 0, 0, 1, 250)], "protocol"],
-    ["too long", [encodeFrame(helloOf(ofBob)), Uint8Array.of(255, 255, 255, 255, 19)], "protocol"],
+    ["version", [frameOf(versions)], "version"],
+    ["before hello", [frameOf({ kind: "ping", nonce: 1 })], "protocol"],
+    ["hello twice", [frameOf(helloOf(ofBob)), frameOf(helloOf(ofBob))], "protocol"],
+    ["unknown type", [frameOf(helloOf(ofBob)), Uint8Array.of(0, 0, 0, 1, 250)], "protocol"],
+    ["too long", [frameOf(helloOf(ofBob)), Uint8Array.of(255, 255, 255, 255, 19)], "protocol"],
   ];
   for (const [name, frames, code] of cases) {
     await t.test(name, async () => {
@@ -250,7 +272,7 @@ async function rawPeer(frames: readonly Uint8Array[]): Promise<{ a: End }> {
 test("whatever a peer with the right key sends: an ending with a code, never an exception", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 64 }), { maxLength: 8 }), async (chunks) => {
-      const { a } = await rawPeer([encodeFrame(helloOf(ofBob)), ...chunks]);
+      const { a } = await rawPeer([frameOf(helloOf(ofBob)), ...chunks]);
       const ending = await a.ended;
       assert.ok(
         ["protocol", "closed"].includes(ending.code) || ending.code.startsWith("refused-by-peer"),

@@ -5,7 +5,7 @@ import { type GateState, millis, term } from "../../src/base/units.ts";
 import { deadline, step } from "../../src/core/election/election.ts";
 import { createElection, type ElectionState } from "../../src/core/election/state.ts";
 import type { ElectionEffect, ElectionInput, UnsafeElection } from "../../src/core/election/types.ts";
-import type { HeartbeatMessage } from "../../src/wire/peer.ts";
+import type { HeartbeatMessage } from "../../src/wire/heartbeat.ts";
 
 /** A socket buffer of the real heart holds about that many datagrams. */
 const QUEUE_MAX = 200;

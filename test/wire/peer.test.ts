@@ -6,18 +6,21 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { BATCH_BYTES_MAX, MESSAGE_BYTES_MAX, NEIGHBOURS_PER_MESSAGE_MAX } from "../../src/base/limits.ts";
 import { bytesToHex } from "../../src/wire/codec.ts";
+import { encodeFrame, FrameReader, type FrameResult } from "../../src/wire/frames.ts";
 import {
   decodeHeartbeat,
-  encodeFrame,
   encodeHeartbeat,
-  FrameReader,
-  type FrameResult,
   HEARTBEAT_BYTES,
   type HeartbeatMessage,
+} from "../../src/wire/heartbeat.ts";
+import {
+  commonVersion,
   type MessageKind,
   messageTables,
   type PeerMessage,
-  RESERVED_TYPES,
+  PROTOCOL_VERSION,
+  PROTOCOL_VERSION_LOWEST,
+  TYPE_GROUPS,
 } from "../../src/wire/peer.ts";
 import { assertGolden, golden } from "../golden/golden.ts";
 
@@ -29,7 +32,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   hello: {
     kind: "hello",
     versionLowest: 1,
-    versionHighest: 1,
+    versionHighest: 2,
     node: "b",
     bootId: "b1".repeat(16),
     pair: "office",
@@ -76,6 +79,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   mergeAcknowledge: { kind: "mergeAcknowledge", generation: 2, sequence: 0x0102030405 },
 };
 const all: readonly PeerMessage[] = Object.values(examples);
+const frameOf = (message: PeerMessage): Uint8Array => encodeFrame(message, PROTOCOL_VERSION);
 
 const heartbeatExample: HeartbeatMessage = {
   node: "a",
@@ -102,7 +106,7 @@ const heartbeatExample: HeartbeatMessage = {
 
 /** All that a stream of chunks gives, until it wants more or is malformed. */
 function readAll(chunks: readonly Uint8Array[]): FrameResult[] {
-  const reader = new FrameReader();
+  const reader = new FrameReader(PROTOCOL_VERSION);
   const results: FrameResult[] = [];
   for (const chunk of chunks) {
     reader.push(chunk);
@@ -127,7 +131,7 @@ const malformedOf = (raw: Uint8Array): string => {
 
 for (const message of all) {
   test(`golden: ${message.kind}, both ways`, () => {
-    assertGolden(`message-${message.kind}`, encodeFrame(message));
+    assertGolden(`message-${message.kind}`, frameOf(message));
     assert.deepEqual(messagesOf(readAll([golden(`message-${message.kind}`)])), [message]);
   });
 }
@@ -138,7 +142,7 @@ test("golden: heartbeat, both ways", () => {
   assert.equal(golden("heartbeat").length, HEARTBEAT_BYTES);
 });
 
-test("the numbers of messages are those of docs/protocol.md §5; none is reserved for something else", () => {
+test("the numbers of messages are those of docs/protocol.md §5; none is another group's", () => {
   assert.deepEqual(Object.fromEntries([...messageTables].map(([kind, { type }]) => [kind, type])), {
     hello: 1,
     refuse: 2,
@@ -155,11 +159,55 @@ test("the numbers of messages are those of docs/protocol.md §5; none is reserve
     mergeEnd: 23,
     mergeAcknowledge: 24,
   });
-  for (const [first, last] of Object.values(RESERVED_TYPES)) {
-    for (let type = first; type <= last; type++) {
+  const known = new Set([...messageTables.values()].map(({ type }) => type));
+  for (let type = 0; type < 256; type++) {
+    if (!known.has(type))
       assert.equal(malformedOf(Uint8Array.of(0, 0, 0, 1, type)), `unknown message type ${type}`);
+  }
+  const groups = Object.values(TYPE_GROUPS);
+  groups.forEach(({ first, last }, index) => {
+    assert.ok(first <= last && first > (groups[index - 1]?.last ?? 0), "groups do not overlap");
+  });
+});
+
+test("the version that is spoken is the highest of both, and there may be none", () => {
+  assert.equal(commonVersion(1, 1), 1);
+  assert.equal(commonVersion(1, 2), 2);
+  assert.equal(commonVersion(2, 2), 2);
+  assert.equal(commonVersion(2, 9), 2);
+  assert.equal(commonVersion(3, 9), null);
+  assert.equal(commonVersion(0, 0), null);
+  // A peer that contradicts itself.
+  assert.equal(commonVersion(2, 1), null);
+  fc.assert(
+    fc.property(fc.nat({ max: 255 }), fc.nat({ max: 255 }), (lowest, highest) => {
+      const both = [1, 2].filter((version) => version >= lowest && version <= highest);
+      assert.equal(commonVersion(lowest, highest), both.at(-1) ?? null);
+    }),
+  );
+});
+
+test("what the version that is spoken does not have is not sent, and ends the stream where it is received", () => {
+  for (const message of all) {
+    const since = messageTables.get(message.kind)!.since;
+    for (let version = PROTOCOL_VERSION_LOWEST; version <= PROTOCOL_VERSION; version++) {
+      const reader = new FrameReader(version);
+      reader.push(frameOf(message));
+      if (version >= since) {
+        assert.deepEqual(encodeFrame(message, version), frameOf(message));
+        assert.deepEqual(reader.next(), { kind: "message", message });
+      } else {
+        assert.throws(() => encodeFrame(message, version), /is not sent to a peer that speaks version/);
+        const reason = `${message.kind} is of version ${since}, and version ${version} is spoken`;
+        assert.deepEqual(reader.next(), { kind: "malformed", reason });
+        reader.speak(PROTOCOL_VERSION);
+        assert.equal(reader.next().kind, "malformed");
+      }
     }
   }
+  // Before the hello was read nothing but the lowest version is understood.
+  const version1 = [...messageTables.values()].filter(({ since }) => since === 1).map(({ kind }) => kind);
+  assert.ok(version1.includes("hello") && version1.includes("refuse"));
 });
 
 /** Objects like those that a decoder makes. */
@@ -224,7 +272,7 @@ test("a stream gives the same messages however it is cut", () => {
       fc.array(anyMessage, { maxLength: 8 }),
       fc.array(fc.integer({ min: 1, max: 5000 })),
       (sent, cuts) => {
-        const stream = Uint8Array.from(sent.flatMap((message) => [...encodeFrame(message)]));
+        const stream = Uint8Array.from(sent.flatMap((message) => [...frameOf(message)]));
         const chunks: Uint8Array[] = [];
         let at = 0;
         for (const cut of cuts) {
@@ -240,7 +288,7 @@ test("a stream gives the same messages however it is cut", () => {
 });
 
 test("one byte at a time", () => {
-  const stream = Uint8Array.from(all.flatMap((message) => [...encodeFrame(message)]));
+  const stream = Uint8Array.from(all.flatMap((message) => [...frameOf(message)]));
   assert.deepEqual(messagesOf(readAll([...stream].map((byte) => Uint8Array.of(byte)))), all);
 });
 
@@ -264,14 +312,14 @@ test("the largest messages that are allowed pass, also one after another", () =>
       })),
     },
   ];
-  const frames = [...largest, ...largest].map(encodeFrame);
+  const frames = [...largest, ...largest].map(frameOf);
   for (const frame of frames) assert.ok(frame.length <= MESSAGE_BYTES_MAX);
   assert.deepEqual(messagesOf(readAll(frames)), [...largest, ...largest]);
 });
 
 test("every truncation wants more; every body that is too short or too long for its length is malformed", () => {
   for (const message of all) {
-    const frame = encodeFrame(message);
+    const frame = frameOf(message);
     for (let length = 0; length < frame.length; length++) {
       assert.deepEqual(readAll([frame.subarray(0, length)]), [], `${message.kind} cut to ${length}`);
     }
@@ -296,18 +344,18 @@ test("a length that no message of the type has is refused before the body is wai
 });
 
 test("malformed is final: what comes after it is not read", () => {
-  const reader = new FrameReader();
+  const reader = new FrameReader(PROTOCOL_VERSION);
   reader.push(Uint8Array.of(0, 0, 0, 9, 16, 0, 0, 0, 0, 0, 7, 4, 0));
   const first = reader.next();
   assert.deepEqual(first, { kind: "malformed", reason: "subscribe: generation: generation 4 (at byte 6)" });
-  reader.push(encodeFrame(examples.ping));
+  reader.push(frameOf(examples.ping));
   assert.equal(reader.next(), first);
   assert.equal(reader.buffered, 0);
 });
 
 test("messages own their bytes: neither a reused chunk nor the next message shows through", () => {
-  const reader = new FrameReader();
-  const chunk = Buffer.from(encodeFrame(examples.sessions));
+  const reader = new FrameReader(PROTOCOL_VERSION);
+  const chunk = Buffer.from(frameOf(examples.sessions));
   reader.push(chunk);
   chunk.fill(0xee);
   const [message] = messagesOf([reader.next()]);
@@ -319,8 +367,8 @@ test("any bytes are read without a throw, in bounded room", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 200 })), fc.boolean(), (chunks, fitting) => {
       // Half of them begin as a frame does, so that bodies are reached.
-      const opened = fitting ? [encodeFrame(examples.hello).subarray(0, 5), ...chunks] : chunks;
-      const reader = new FrameReader();
+      const opened = fitting ? [frameOf(examples.hello).subarray(0, 5), ...chunks] : chunks;
+      const reader = new FrameReader(PROTOCOL_VERSION);
       for (const chunk of opened) {
         reader.push(chunk);
         for (let result = reader.next(); result.kind === "message"; result = reader.next());

@@ -7,7 +7,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { bytesToHex, type Field } from "../../src/wire/codec.ts";
 import { head, proof } from "../../src/wire/datagram.ts";
-import { heartbeat, messageTables, RESERVED_TYPES } from "../../src/wire/peer.ts";
+import { heartbeat } from "../../src/wire/heartbeat.ts";
+import { messageTables, TYPE_GROUPS } from "../../src/wire/peer.ts";
 import { golden } from "../golden/golden.ts";
 
 const file = fileURLToPath(new URL("../../docs/protocol.md", import.meta.url));
@@ -65,12 +66,16 @@ test("layout tables and examples are those of the code", () => {
 
 test("every message is described: its number, its table, an example", () => {
   const document = readFileSync(file, "utf8");
-  for (const [kind, { type }] of messageTables) {
-    assert.ok(document.includes(`\n| ${type} | ${kind} | `), `the row of ${kind}`);
+  for (const [kind, { type, since }] of messageTables) {
+    assert.ok(document.includes(`\n| ${type} | ${kind} | ${since} | `), `the row of ${kind}`);
     assert.ok(document.includes(`<!-- table: ${kind} -->`), `the table of ${kind}`);
     assert.ok(document.includes(`<!-- golden: message-${kind} -->`), `the example of ${kind}`);
   }
-  for (const [first, last] of Object.values(RESERVED_TYPES)) {
-    assert.ok(document.includes(`\n| ${first}-${last} | | | kept for `), `the row of ${first}-${last}`);
+  for (const [name, { first, last }] of Object.entries(TYPE_GROUPS)) {
+    assert.ok(
+      document.includes(`
+| ${first}-${last} | ${name} | `),
+      `the row of ${first}-${last}`,
+    );
   }
 });

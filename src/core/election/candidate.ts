@@ -3,7 +3,7 @@
 // gives it with its last heartbeat. Pure.
 
 import { GateState, Role } from "../../base/units.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { decideOpening, startCandidacy } from "./lease.ts";
 import { compareIdle } from "./score.ts";
 import { sendHeartbeat } from "./speak.ts";

@@ -2,7 +2,7 @@
 // hangs. Acknowledge, drain, let the other open, shut. And the loser of a split, which drains and asks nobody. Pure.
 
 import { GateState, peerOf, Role } from "../../base/units.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { setAlarm } from "./alarms.ts";
 import { decideOpening, endHandover, lapse, shutGate, startCandidacy } from "./lease.ts";
 import { isBlind } from "./readiness.ts";

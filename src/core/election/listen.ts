@@ -1,7 +1,7 @@
 // What follows at once from a heartbeat that was heard; what follows from silence is in arbiter.ts. Pure.
 
 import { GateState, nextTermOf, Role, term } from "../../base/units.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { setAlarm } from "./alarms.ts";
 import { openAfterGrant, openAfterOffer, replyToCandidate } from "./candidate.ts";
 import { finishHandover, reopenAfterWithdrawal, yieldGate } from "./handover.ts";

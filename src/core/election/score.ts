@@ -1,7 +1,7 @@
 // Who is better off: comparisons of the two nodes, from the bits that both put into their heartbeats. Both
 // nodes must come to the same answer from the same facts. Pure.
 
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { isReady, segmentNames } from "./readiness.ts";
 import { type ElectionState, isDressed, isPreferred, usableBits } from "./state.ts";
 

@@ -3,7 +3,7 @@
 // false grant (I4). Pure.
 
 import { assert } from "../../base/assert.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { type AlarmCount, countAlarms } from "../alarms.ts";
 import { isReady } from "./readiness.ts";
 import {

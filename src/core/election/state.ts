@@ -21,7 +21,7 @@ import {
   type Term,
   term,
 } from "../../base/units.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import type { HeartAlarmCode } from "../alarms.ts";
 import type {
   DaemonFacts,

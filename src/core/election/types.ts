@@ -12,7 +12,7 @@
 
 import type { GateState, Millis, NodeId, Role, Term } from "../../base/units.ts";
 import type { AlarmState, Position } from "../../wire/control.ts";
-import type { HeartbeatMessage } from "../../wire/peer.ts";
+import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import type { TimersConfig } from "../config.ts";
 
 /** One service interface as the election sees it. Index 0 is the LAN, then the links in order of id. */
