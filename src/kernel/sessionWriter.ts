@@ -3,32 +3,19 @@
 // blocking, and matched by sequence number. Never trusts: `apply` wants records that validateRecords accepted.
 // What an acknowledgement to the peer means ("in the standby's kernel") is true when `apply` has returned.
 
-import { MARK_GENERATION_SHIFT, MARK_LINK_MASK, SESSION_REQUESTS_PER_SEND } from "../base/limits.ts";
-import { IPCTNL_MSG_CT_NEW, NFNL_SUBSYS_CTNETLINK, readConntrack } from "../wire/conntrack.ts";
-import { ConntrackRequests } from "../wire/conntrackWrite.ts";
-import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER, NLMSG_ERROR, NLMSG_HDRLEN } from "../wire/netlink.ts";
-import { readRecord, recordOperation, SessionOperation, sameKey } from "../wire/session.ts";
-import { SessionFields, sameTuples } from "../wire/sessionFields.ts";
+import { SESSION_REQUESTS_PER_SEND } from "../base/limits.ts";
+import { recordOperation, SessionOperation, sameKey } from "../wire/session.ts";
+import { sameTuples } from "../wire/sessionFields.ts";
+import { errno } from "./libc.ts";
 import {
-  AF_NETLINK,
-  bind,
-  close,
-  errno,
-  errnoName,
-  getsockname,
-  KernelError,
-  MSG_DONTWAIT,
-  messageVector,
-  NETLINK_CAP_ACK,
-  recvmmsg,
-  SOCK_RAW,
-  SOL_NETLINK,
-  send,
-  setsockoptInt,
-  socket,
-} from "./libc.ts";
-import { netlinkAddress } from "./netlink.ts";
-import { openSessionScan } from "./sessionDump.ts";
+  isWhole,
+  openSessionExchange,
+  REQUESTS_PER_REPLACEMENT,
+  refuse,
+  type SessionExchange,
+} from "./sessionExchange.ts";
+import { type InsertResult, SessionInserter } from "./sessionInsert.ts";
+import { sweepGenerations } from "./sessionSweep.ts";
 
 export interface ApplyResult {
   readonly created: number;
@@ -40,16 +27,6 @@ export interface ApplyResult {
   /** Deletes of what was not there. */
   readonly absent: number;
   /** What the kernel would not take, by errno name: `ENOMEM` is a full table. */
-  readonly refused: Readonly<Record<string, number>>;
-}
-
-export interface InsertResult {
-  readonly inserted: number;
-  /** There already: the same session, with the same translation on the same link. */
-  readonly same: number;
-  /** Either tuple belongs to another session, or to the same one with another translation or link. */
-  readonly clashed: number;
-  /** What the kernel would not take, by errno name. */
   readonly refused: Readonly<Record<string, number>>;
 }
 
@@ -77,24 +54,8 @@ export interface SessionWriter {
 
 /** Opens the writer's sockets, in the network namespace of the calling thread. Throws KernelError. */
 export function openSessionWriter(): SessionWriter {
-  const operation = "open the session writer's socket";
-  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, operation);
-  try {
-    bind(fd, netlinkAddress(), operation);
-    // A refusal then echoes the request's header only.
-    setsockoptInt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1, operation);
-  } catch (error) {
-    close(fd);
-    throw error;
-  }
-  return new Writer(fd);
+  return new Writer(openSessionExchange());
 }
-
-const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
-/** The longest answer to a `get`; a refusal is far shorter. */
-const ANSWER_BYTES_MAX = 2048;
-/** A record that clashes takes three requests: two deletes, one create. */
-const REQUESTS_PER_REPLACEMENT = 3;
 
 interface Counts {
   created: number;
@@ -105,36 +66,22 @@ interface Counts {
   refused: Record<string, number>;
 }
 
-interface InsertCounts {
-  inserted: number;
-  same: number;
-  clashed: number;
-  refused: Record<string, number>;
-}
-
 class Writer implements SessionWriter {
-  readonly portId: number;
-  readonly #fd: number;
-  readonly #requests = new ConntrackRequests(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
-  readonly #answers = messageVector(SESSION_REQUESTS_PER_SEND, ANSWER_BYTES_MAX);
-  readonly #answerView: DataView;
-  readonly #fields = new SessionFields();
-  readonly #found = new SessionFields();
-  /** Start of each record of the chunk in hand, and the errno of each request of the last send. */
+  readonly #kernel: SessionExchange;
+  readonly #inserter: SessionInserter;
+  /** Start of each record of the chunk in hand. */
   readonly #offsets = new Uint32Array(SESSION_REQUESTS_PER_SEND);
-  readonly #errors = new Int32Array(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
   /** Which records of the chunk the kernel holds already, as `#look` found. */
   readonly #there = new Uint8Array(SESSION_REQUESTS_PER_SEND);
   #looksFirst = false;
-  #sequence = 1;
 
-  constructor(fd: number) {
-    this.#fd = fd;
-    const address = new Uint8Array(12);
-    getsockname(fd, address);
-    this.portId = new DataView(address.buffer).getUint32(4, HOST_LITTLE_ENDIAN);
-    const { buffer } = this.#answers;
-    this.#answerView = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  constructor(kernel: SessionExchange) {
+    this.#kernel = kernel;
+    this.#inserter = new SessionInserter(kernel);
+  }
+
+  get portId(): number {
+    return this.#kernel.portId;
   }
 
   apply(bytes: Uint8Array, count: number, generation: number): ApplyResult {
@@ -150,27 +97,35 @@ class Writer implements SessionWriter {
 
   /** One send. Returns the offset behind the last record. */
   #applyChunk(bytes: Uint8Array, start: number, chunk: number, generation: number, counts: Counts): number {
-    const fields = this.#fields;
+    const fields = this.#kernel.fields;
     const looked = this.#looksFirst && this.#look(bytes, start, chunk);
-    this.#begin();
+    this.#kernel.begin();
     let offset = start;
     for (let index = 0; index < chunk; index += 1) {
       this.#offsets[index] = offset;
-      offset = this.#record(bytes, offset);
-      const sequence = this.#sequence + index;
+      offset = this.#kernel.record(bytes, offset);
+      const sequence = this.#kernel.sequence + index;
       const there = looked && this.#there[index] === 1;
       if (fields.operation === SessionOperation.Create && !there)
-        this.#requests.create(fields, sequence, generation);
+        this.#kernel.requests.create(fields, sequence, generation);
       else if (fields.operation === SessionOperation.Create)
-        this.#requests.update(fields, sequence, generation);
+        this.#kernel.requests.update(fields, sequence, generation);
       else if (fields.operation === SessionOperation.Update)
-        this.#requests.update(fields, sequence, generation);
-      else this.#requests.delete(fields, sequence, "original");
+        this.#kernel.requests.update(fields, sequence, generation);
+      else this.#kernel.requests.delete(fields, sequence, "original");
     }
-    const failures = this.#exchange(chunk, null);
+    const failures = this.#kernel.perform(chunk, null);
     const disputed: number[] = [];
     for (let index = 0; index < chunk; index += 1)
-      this.#judge(bytes, index, chunk, failures > 0 ? this.#errors[index]! : 0, counts, disputed, looked);
+      this.#judge(
+        bytes,
+        index,
+        chunk,
+        failures > 0 ? this.#kernel.errors[index]! : 0,
+        counts,
+        disputed,
+        looked,
+      );
     if (disputed.length > 0) this.#settle(bytes, disputed, generation, counts);
     return offset;
   }
@@ -182,21 +137,21 @@ class Writer implements SessionWriter {
    */
   #look(bytes: Uint8Array, start: number, chunk: number): boolean {
     this.#there.fill(0);
-    this.#begin();
+    this.#kernel.begin();
     let creates = 0;
     let offset = start;
     for (let index = 0; index < chunk; index += 1) {
       this.#offsets[index] = offset;
-      offset = this.#record(bytes, offset);
-      if (this.#fields.operation !== SessionOperation.Create) continue;
+      offset = this.#kernel.record(bytes, offset);
+      if (this.#kernel.fields.operation !== SessionOperation.Create) continue;
       creates += 1;
-      this.#requests.get(this.#fields, this.#sequence + index);
+      this.#kernel.requests.get(this.#kernel.fields, this.#kernel.sequence + index);
     }
     if (creates === 0) return false;
     let there = 0;
-    this.#exchange(chunk, (index) => {
-      this.#record(bytes, this.#offsets[index]!);
-      if (!sameTuples(this.#fields, this.#found)) return;
+    this.#kernel.perform(chunk, (index) => {
+      this.#kernel.record(bytes, this.#offsets[index]!);
+      if (!sameTuples(this.#kernel.fields, this.#kernel.found)) return;
       this.#there[index] = 1;
       there += 1;
     });
@@ -253,14 +208,14 @@ class Writer implements SessionWriter {
    */
   #settle(bytes: Uint8Array, disputed: readonly number[], generation: number, counts: Counts): void {
     const same = new Set<number>();
-    this.#begin();
+    this.#kernel.begin();
     disputed.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      this.#requests.get(this.#fields, this.#sequence + index);
+      this.#kernel.record(bytes, offset);
+      this.#kernel.requests.get(this.#kernel.fields, this.#kernel.sequence + index);
     });
-    this.#exchange(disputed.length, (index) => {
-      this.#record(bytes, disputed[index]!);
-      if (sameTuples(this.#fields, this.#found)) same.add(disputed[index]!);
+    this.#kernel.perform(disputed.length, (index) => {
+      this.#kernel.record(bytes, disputed[index]!);
+      if (sameTuples(this.#kernel.fields, this.#kernel.found)) same.add(disputed[index]!);
     });
     if (same.size * 2 > SESSION_REQUESTS_PER_SEND) this.#looksFirst = true;
     const clashing = disputed.filter((offset) => !same.has(offset));
@@ -276,32 +231,32 @@ class Writer implements SessionWriter {
     counts: Counts,
   ): readonly number[] {
     if (offsets.length === 0) return [];
-    this.#begin();
+    this.#kernel.begin();
     offsets.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      this.#requests.update(this.#fields, this.#sequence + index, generation);
+      this.#kernel.record(bytes, offset);
+      this.#kernel.requests.update(this.#kernel.fields, this.#kernel.sequence + index, generation);
     });
-    this.#exchange(offsets.length, null);
-    const left = offsets.filter((_, index) => this.#errors[index] !== 0);
+    this.#kernel.perform(offsets.length, null);
+    const left = offsets.filter((_, index) => this.#kernel.errors[index] !== 0);
     counts.updated += offsets.length - left.length;
     return left;
   }
 
   #replace(bytes: Uint8Array, offsets: readonly number[], generation: number, counts: Counts): void {
-    this.#begin();
+    this.#kernel.begin();
     offsets.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      const sequence = this.#sequence + index * REQUESTS_PER_REPLACEMENT;
-      this.#requests.delete(this.#fields, sequence, "original");
-      this.#requests.delete(this.#fields, sequence + 1, "reply");
-      this.#requests.create(this.#fields, sequence + 2, generation);
+      this.#kernel.record(bytes, offset);
+      const sequence = this.#kernel.sequence + index * REQUESTS_PER_REPLACEMENT;
+      this.#kernel.requests.delete(this.#kernel.fields, sequence, "original");
+      this.#kernel.requests.delete(this.#kernel.fields, sequence + 1, "reply");
+      this.#kernel.requests.create(this.#kernel.fields, sequence + 2, generation);
     });
-    this.#exchange(offsets.length * REQUESTS_PER_REPLACEMENT, null);
+    this.#kernel.perform(offsets.length * REQUESTS_PER_REPLACEMENT, null);
     const left: number[] = [];
     offsets.forEach((offset, index) => {
       const at = index * REQUESTS_PER_REPLACEMENT;
-      if (this.#errors[at + 2] !== 0) left.push(offset);
-      else if (this.#errors[at] === 0 || this.#errors[at + 1] === 0) counts.replaced += 1;
+      if (this.#kernel.errors[at + 2] !== 0) left.push(offset);
+      else if (this.#kernel.errors[at] === 0 || this.#kernel.errors[at + 1] === 0) counts.replaced += 1;
       else counts.created += 1;
     });
     if (left.length > 0) this.#createBare(bytes, left, generation, counts);
@@ -309,192 +264,28 @@ class Writer implements SessionWriter {
 
   /** The last attempt: without what this kernel may lack (a helper's module, the master's entry, labels). */
   #createBare(bytes: Uint8Array, offsets: readonly number[], generation: number, counts: Counts): void {
-    this.#begin();
+    this.#kernel.begin();
     offsets.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      this.#requests.create(this.#fields, this.#sequence + index, generation, true);
+      this.#kernel.record(bytes, offset);
+      this.#kernel.requests.create(this.#kernel.fields, this.#kernel.sequence + index, generation, true);
     });
-    this.#exchange(offsets.length, null);
+    this.#kernel.perform(offsets.length, null);
     offsets.forEach((_, index) => {
-      const error = this.#errors[index]!;
+      const error = this.#kernel.errors[index]!;
       if (error === 0) counts.created += 1;
       else refuse(counts, error);
     });
   }
 
   insert(bytes: Uint8Array, count: number): InsertResult {
-    const counts: InsertCounts = { inserted: 0, same: 0, clashed: 0, refused: {} };
-    let offset = 0;
-    for (let done = 0; done < count; ) {
-      const chunk = Math.min(SESSION_REQUESTS_PER_SEND, count - done);
-      const offsets: number[] = [];
-      for (let index = 0; index < chunk; index += 1) {
-        offsets.push(offset);
-        offset = this.#record(bytes, offset);
-      }
-      this.#insertChunk(bytes, offsets, counts);
-      done += chunk;
-    }
-    return counts;
-  }
-
-  /** Looks before it writes where most of the chunk before was there already, as `apply` does. */
-  #insertChunk(bytes: Uint8Array, offsets: readonly number[], counts: InsertCounts): void {
-    const before = counts.same + counts.clashed;
-    const free = this.#looksFirst ? this.#absent(bytes, offsets, counts) : offsets;
-    const disputed = this.#insertNew(bytes, free, false, counts);
-    // Nobody has the original tuple: somebody has the reply's, or this kernel lacks what the session comes with.
-    const left = this.#absent(bytes, disputed, counts);
-    this.#looksFirst = (counts.same + counts.clashed - before) * 2 >= offsets.length;
-    counts.clashed += this.#insertNew(bytes, left, true, counts).length;
-  }
-
-  /** Counts the records whose original tuple is taken, as the same or as a clash; returns the others. */
-  #absent(bytes: Uint8Array, offsets: readonly number[], counts: InsertCounts): readonly number[] {
-    if (offsets.length === 0) return offsets;
-    const absent = new Set(offsets);
-    this.#begin();
-    offsets.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      this.#requests.get(this.#fields, this.#sequence + index);
-    });
-    this.#exchange(offsets.length, (index) => {
-      this.#record(bytes, offsets[index]!);
-      absent.delete(offsets[index]!);
-      const sameLink = ((this.#fields.mark ^ this.#found.mark) & MARK_LINK_MASK) === 0;
-      if (sameLink && sameTuples(this.#fields, this.#found)) counts.same += 1;
-      else counts.clashed += 1;
-    });
-    return [...absent];
-  }
-
-  /** Returns those that the kernel would not take for a reason of the record's own. */
-  #insertNew(
-    bytes: Uint8Array,
-    offsets: readonly number[],
-    bare: boolean,
-    counts: InsertCounts,
-  ): readonly number[] {
-    if (offsets.length === 0) return offsets;
-    this.#begin();
-    offsets.forEach((offset, index) => {
-      this.#record(bytes, offset);
-      this.#requests.create(this.#fields, this.#sequence + index, 0, bare, true);
-    });
-    this.#exchange(offsets.length, null);
-    return offsets.filter((_, index) => {
-      const error = this.#errors[index]!;
-      if (error === 0) counts.inserted += 1;
-      else if (isWhole(error) || (bare && error !== errno.EEXIST)) refuse(counts, error);
-      else return true;
-      return false;
-    });
+    return this.#inserter.insert(bytes, count);
   }
 
   sweep(linkIds: readonly number[], generation: number): number {
-    const links = new Set(linkIds);
-    // Other than `generation` means that one of its two bits differs: two walks of the table, whatever the number
-    // of links, in which the kernel copies little but what has to go. (A filtered flush takes a walk for each link.)
-    return [1, 2].reduce((swept, bit) => swept + this.#sweepBit(links, (~generation & bit) !== 0, bit), 0);
-  }
-
-  #sweepBit(links: ReadonlySet<number>, set: boolean, bit: number): number {
-    const generation = (bit << MARK_GENERATION_SHIFT) >>> 0;
-    const [only] = links;
-    const mark =
-      links.size === 1 && only !== undefined
-        ? { value: (set ? generation : 0) | only, mask: generation | MARK_LINK_MASK }
-        : { value: set ? generation : 0, mask: generation };
-    const table = openSessionScan({ mark });
-    let swept = 0;
-    let pending = 0;
-    const flush = (): void => {
-      if (pending === 0) return;
-      this.#exchange(pending, null);
-      for (let index = 0; index < pending; index += 1) if (this.#errors[index] === 0) swept += 1;
-      pending = 0;
-      this.#begin();
-    };
-    this.#begin();
-    try {
-      const take = (fields: SessionFields): boolean => {
-        if (!links.has(fields.mark & MARK_LINK_MASK)) return true;
-        this.#requests.delete(fields, this.#sequence + pending, "original");
-        pending += 1;
-        if (pending === SESSION_REQUESTS_PER_SEND) flush();
-        return true;
-      };
-      while (table.next(take));
-      flush();
-      return swept;
-    } finally {
-      table.close();
-    }
+    return sweepGenerations(this.#kernel, linkIds, generation);
   }
 
   close(): void {
-    close(this.#fd);
+    this.#kernel.close();
   }
-
-  #begin(): void {
-    this.#requests.reset();
-  }
-
-  #record(bytes: Uint8Array, offset: number): number {
-    const end = readRecord(bytes, offset, this.#fields);
-    if (end < 0) throw new Error(`session records at ${offset} were not validated`);
-    return end;
-  }
-
-  /**
-   * Sends the buffered requests and reads what the kernel has to say about them; it has worked through all of
-   * them when `send` returns. Fills `#errors` and returns how many failed. `found` gets the index of a request
-   * that was answered with an entry, which is then in `#found`.
-   */
-  #exchange(count: number, found: ((index: number) => void) | null): number {
-    const base = this.#sequence;
-    this.#sequence = (base + count) & 0x3fffffff;
-    this.#errors.fill(0, 0, count);
-    const sent = send(this.#fd, this.#requests.bytes, this.#requests.length);
-    if (sent < 0) {
-      this.#errors.fill(-sent, 0, count);
-      return count;
-    }
-    let failures = 0;
-    for (;;) {
-      const read = recvmmsg(this.#fd, this.#answers.headers, SESSION_REQUESTS_PER_SEND, MSG_DONTWAIT);
-      if (read === -errno.EAGAIN!) return failures;
-      if (read === -errno.EINTR!) continue;
-      if (read < 0) throw new KernelError("read the kernel's answers about sessions", -read);
-      for (let slot = 0; slot < read; slot += 1) failures += this.#take(slot, base, count, found);
-    }
-  }
-
-  /** 1 where the answer is a refusal, else 0. */
-  #take(slot: number, base: number, count: number, found: ((index: number) => void) | null): number {
-    const view = this.#answerView;
-    const start = slot * ANSWER_BYTES_MAX;
-    const length = this.#answers.length(slot);
-    if (length < NLMSG_HDRLEN + 4) return 0;
-    const index = view.getUint32(start + 8, HOST_LITTLE_ENDIAN) - base;
-    if (index < 0 || index >= count) return 0;
-    const type = view.getUint16(start + 4, HOST_LITTLE_ENDIAN);
-    if (type === NLMSG_ERROR) {
-      const error = -view.getInt32(start + NLMSG_HDRLEN, HOST_LITTLE_ENDIAN);
-      this.#errors[index] = error;
-      return error === 0 ? 0 : 1;
-    }
-    if (type === TYPE_NEW && found !== null)
-      if (readConntrack(this.#answers.buffer, start, start + length, this.#found)) found(index);
-    return 0;
-  }
-}
-
-/** The kernel takes nothing at all, whatever the record: no room, no leave. */
-const isWhole = (error: number): boolean =>
-  error === errno.ENOMEM || error === errno.ENOSPC || error === errno.ENOBUFS || error === errno.EPERM;
-
-function refuse(counts: Pick<Counts, "refused">, error: number): void {
-  const name = errnoName(error);
-  counts.refused[name] = (counts.refused[name] ?? 0) + 1;
 }
