@@ -20,6 +20,7 @@ import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLi
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
+import { SlotKeeper } from "./daemon/slotKeeper.ts";
 import { linkViews, VERSION } from "./daemon/views.ts";
 import { Wardrobe } from "./daemon/wardrobe.ts";
 import { confineTo, processors, setNiceness, setProcessName } from "./kernel/libc.ts";
@@ -74,6 +75,7 @@ export async function runDaemon(nodeFile: string): Promise<number> {
 
 class Daemon {
   readonly #config: Config;
+  readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
   readonly #alarms = new DaemonAlarms(log);
   #control: ControlServer | null = null;
@@ -94,7 +96,8 @@ class Daemon {
 
   constructor(config: Config) {
     this.#config = config;
-    this.#wardrobe = new Wardrobe(config, log);
+    this.#slots = new SlotKeeper({ config, log });
+    this.#wardrobe = new Wardrobe(config, this.#slots, log);
     this.#dresser = new Dresser({
       config,
       wardrobe: this.#wardrobe,
@@ -287,7 +290,7 @@ class Daemon {
           return {
             kind: "links",
             request: request.request,
-            links: await linkViews(this.#config, this.#wardrobe.slots),
+            links: await linkViews(this.#config, this.#slots.inForce),
           };
         return {
           kind: "sessions",

@@ -179,6 +179,19 @@ export function computeSlots(
   return slots;
 }
 
+/**
+ * The slot table of a node that was told `told` by the active, with links and seed of its own configuration: as it was told
+ * where every link in it is configured here, so that a takeover moves no slot. Where the two configurations differ (one
+ * of them is newer, for a moment) it must be one that this node could serve with all the same: the fewest slots are moved
+ * from what was told.
+ */
+export function adoptSlots(told: Uint8Array, links: readonly PlacementLink[], seed: number): Uint8Array {
+  assert(told.length === SLOTS, "a slot table has 4096 slots");
+  const known = new Set(links.map((link) => link.id));
+  if (told.every((id) => id === 0 || known.has(id))) return told.slice();
+  return computeSlots(links, seed, told);
+}
+
 /** The link that lacks most slots (ties: the lower id), or 0 where none lacks any. */
 function neediestOf(missing: ReadonlyMap<number, number>): number {
   let [best, most] = [0, 0];

@@ -1,14 +1,14 @@
 // The kernel's dress as the daemon wears it: interfaces, routes, rules, slots, in the order that heart's gate asks
 // for, and off again. The steps themselves are kernel/dress.ts; here is when each is due, and what is in force.
 
-import type { Config, LinkConfig } from "../core/config.ts";
+import type { Config } from "../core/config.ts";
 import { GUARD_TABLE } from "../core/guard.ts";
-import { computeSlots } from "../core/placement.ts";
 import { compileRuleset, RULESET_TABLE } from "../core/ruleset.ts";
 import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
 import { applyGuard, removeGuard } from "../kernel/guardTable.ts";
 import { applyRuleset, removeRuleset } from "../kernel/rulesetTable.ts";
 import { OwnTables } from "../kernel/tables.ts";
+import type { SlotKeeper } from "./slotKeeper.ts";
 
 /** What a look at the dress found. */
 export interface Mended {
@@ -22,20 +22,16 @@ export interface Mended {
 export class Wardrobe {
   readonly #config: Config;
   readonly #log: (line: string) => void;
-  /** Link id of each of the 4096 slots. */
-  readonly slots: Uint8Array;
+  readonly #slots: Pick<SlotKeeper, "inForce">;
   /** Changes made so far, and the last one. */
   #told = 0;
   #last = "";
   #tables: OwnTables | null = null;
 
-  constructor(config: Config, log: (line: string) => void) {
+  constructor(config: Config, slots: Pick<SlotKeeper, "inForce">, log: (line: string) => void) {
     this.#config = config;
+    this.#slots = slots;
     this.#log = log;
-    this.slots = computeSlots(
-      config.links.map(({ id, weight, enabled }: LinkConfig) => ({ id, weight, enabled })),
-      config.placementSeed,
-    );
   }
 
   /** Service interfaces exist, down where they are new: heart can put its gate on them. */
@@ -57,9 +53,18 @@ export class Wardrobe {
   dress(): void {
     this.guard();
     this.#tell(raiseInterfaces(this.#config));
-    if (applyRuleset(compileRuleset(this.#config, this.slots), this.#own()))
-      this.#tell(["rules: table inet understudy"]);
+    this.#putRuleset();
     this.#tell(openForwarding(this.#config));
+  }
+
+  /** The slots in force are others: where the node is dressed, they are moved in the kernel. @throws BoundaryError */
+  moveSlots(): void {
+    this.#putRuleset();
+  }
+
+  #putRuleset(): void {
+    if (applyRuleset(compileRuleset(this.#config, this.#slots.inForce), this.#own()))
+      this.#tell(["rules: table inet understudy"]);
   }
 
   /** The tables are there: a cheap look, often, for kernels on which anybody may flush them. @throws KernelError */
