@@ -8,10 +8,8 @@ import {
   CTA_MARK_MASK,
   IPCTNL_MSG_CT_GET,
   IPCTNL_MSG_CT_NEW,
-  isPairs,
   NFNL_SUBSYS_CTNETLINK,
   readConntrack,
-  recordFor,
 } from "../wire/conntrack.ts";
 import {
   align4,
@@ -25,6 +23,7 @@ import {
 } from "../wire/netlink.ts";
 import { type RecordBatch, SessionOperation } from "../wire/session.ts";
 import { SessionFields } from "../wire/sessionFields.ts";
+import { SessionPolicy } from "../wire/sessionPolicy.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -50,6 +49,8 @@ export interface SessionDumpOptions {
   readonly family?: 4 | 6;
   /** Only entries with `(mark & mask) === value`: the kernel then copies no others. */
   readonly mark?: { readonly value: number; readonly mask: number };
+  /** Which of the pair's sessions become records (a dump, not a scan); default DEFAULT_SENDING. */
+  readonly policy?: SessionPolicy;
 }
 
 export interface SessionDump {
@@ -65,10 +66,11 @@ export interface SessionDump {
 export function openSessionDump(options: SessionDumpOptions = {}): SessionDump {
   const scan = openSessionScan(options);
   const visit = { batch: null as RecordBatch | null };
+  const policy = options.policy ?? new SessionPolicy();
   const take = (fields: SessionFields): boolean => {
     const { batch } = visit;
     if (batch === null || batch.full) return false;
-    if (isPairs(fields) && recordFor(fields) !== 0) batch.append(SessionOperation.Create, fields);
+    if (policy.recordFor(fields) !== 0) batch.append(SessionOperation.Create, fields);
     return true;
   };
   return {

@@ -1,6 +1,6 @@
 // Session events: what connection tracking tells while it happens, as records in a batch. The hot path of the
 // active: one system call for up to 256 events, parsed where they lie, no object for a session. Only the pair's
-// sessions, and of those what the sending policy wants (wire/conntrack.ts). Never waits: the caller polls `fd`.
+// sessions, and of those what the sending policy wants (wire/sessionPolicy.ts). Never waits: the caller polls `fd`.
 // Needs `net.netfilter.nf_conntrack_events=1`: the default 2 is silent about sessions older than the listener.
 
 import {
@@ -12,18 +12,17 @@ import {
 import {
   IPCTNL_MSG_CT_DELETE,
   IPCTNL_MSG_CT_NEW,
-  isPairs,
   NFNL_SUBSYS_CTNETLINK,
   NFNLGRP_CONNTRACK_DESTROY,
   NFNLGRP_CONNTRACK_NEW,
   NFNLGRP_CONNTRACK_UPDATE,
   readConntrack,
-  recordFor,
-  wasSent,
 } from "../wire/conntrack.ts";
 import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER } from "../wire/netlink.ts";
 import { type RecordBatch, SessionOperation } from "../wire/session.ts";
 import { SessionFields } from "../wire/sessionFields.ts";
+import { SessionPolicy } from "../wire/sessionPolicy.ts";
+import { eventFilter, portFilter } from "./eventFilter.ts";
 import {
   AF_NETLINK,
   attachFilter,
@@ -49,6 +48,10 @@ export interface SessionEventsOptions {
    * said so is not told back, and costs the standby nothing to hear.
    */
   readonly ignore?: readonly number[];
+  /** Which sessions become records; default DEFAULT_SENDING. */
+  readonly policy?: SessionPolicy;
+  /** False: the kernel drops nothing by policy, user space alone judges. For measuring. */
+  readonly filter?: boolean;
   /** Receive buffer to ask for; default EVENT_SOCKET_BYTES. */
   readonly receiveBytes?: number;
 }
@@ -67,6 +70,11 @@ export interface SessionEvents {
   readonly fd: number;
   /** Appends records to `batch` until it is full or nothing waits. Never blocks. */
   drain(batch: RecordBatch): Drained;
+  /**
+   * Another policy from here on, in the kernel and here. What was not sent under the old one, and is under the new, is
+   * told by no event: the caller has the table read anew. Throws KernelError, the old policy in force.
+   */
+  setPolicy(policy: SessionPolicy): void;
   /** Forgets everything that waits (a standby's own events, before it becomes active and dumps). */
   discard(): void;
   close(): void;
@@ -78,39 +86,21 @@ export function openSessionEvents(options: SessionEventsOptions = {}): SessionEv
   const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, operation);
   try {
     sizeReceiveBuffer(fd, options.receiveBytes ?? EVENT_SOCKET_BYTES);
-    if (options.ignore !== undefined && options.ignore.length > 0) ignorePorts(fd, options.ignore);
+    const ignored = options.ignore ?? [];
+    const policy = options.policy ?? new SessionPolicy();
+    if (options.filter === false) attachFilter(fd, portFilter(ignored), FILTER);
+    else attachFilter(fd, eventFilter(policy.sending, ignored), FILTER);
     bind(fd, netlinkAddress(), operation);
     for (const group of [NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY])
       setsockoptInt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, operation);
+    return new EventReader(fd, policy, ignored);
   } catch (error) {
     close(fd);
     throw error;
   }
-  return new EventReader(fd);
 }
 
-/** A packet filter that drops what the sockets with these port ids caused, before it takes up receive buffer. */
-function ignorePorts(fd: number, portIds: readonly number[]): void {
-  const LOAD_WORD = 0x20;
-  const JUMP_EQUAL = 0x15;
-  const RETURN = 0x06;
-  const NLMSG_PID_AT = 12;
-  // Filters load in network order; nlmsg_pid is in host order.
-  const swapped = (value: number): number => {
-    const view = new DataView(new ArrayBuffer(4));
-    view.setUint32(0, value, HOST_LITTLE_ENDIAN);
-    return view.getUint32(0);
-  };
-  const jumps = portIds.map(
-    (portId, index) => [JUMP_EQUAL, portIds.length - index, 0, swapped(portId)] as const,
-  );
-  attachFilter(
-    fd,
-    [[LOAD_WORD, 0, 0, NLMSG_PID_AT], ...jumps, [RETURN, 0, 0, 0xffffffff], [RETURN, 0, 0, 0]],
-    "filter session events",
-  );
-}
-
+const FILTER = "filter session events";
 const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
 const TYPE_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE;
 
@@ -121,9 +111,19 @@ class EventReader implements SessionEvents {
   /** Slots of the last read that are not parsed yet: `#next` up to `#filled`. */
   #next = 0;
   #filled = 0;
+  readonly #ignored: readonly number[];
+  #policy: SessionPolicy;
 
-  constructor(fd: number) {
+  constructor(fd: number, policy: SessionPolicy, ignored: readonly number[]) {
     this.fd = fd;
+    this.#policy = policy;
+    this.#ignored = ignored;
+  }
+
+  setPolicy(policy: SessionPolicy): void {
+    // One filter takes the other's place at once; what waits already is judged by the new policy as it is read.
+    attachFilter(this.fd, eventFilter(policy.sending, this.#ignored), FILTER);
+    this.#policy = policy;
   }
 
   drain(batch: RecordBatch): Drained {
@@ -179,12 +179,12 @@ class EventReader implements SessionEvents {
       ? buffer[start + 4]! | (buffer[start + 5]! << 8)
       : (buffer[start + 4]! << 8) | buffer[start + 5]!;
     if (type !== TYPE_NEW && type !== TYPE_DELETE) return;
-    if (!readConntrack(buffer, start, end, fields) || !isPairs(fields)) return;
+    if (!readConntrack(buffer, start, end, fields)) return;
     if (type === TYPE_DELETE) {
-      if (wasSent(fields)) batch.append(SessionOperation.Delete, fields);
+      if (this.#policy.wasSent(fields)) batch.append(SessionOperation.Delete, fields);
       return;
     }
-    const operation = recordFor(fields);
+    const operation = this.#policy.recordFor(fields);
     if (operation !== 0) batch.append(operation, fields);
   }
 }

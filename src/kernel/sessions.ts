@@ -6,7 +6,6 @@ import { MARK_LINK_MASK } from "../base/limits.ts";
 import {
   CTA_STATS_GLOBAL_ENTRIES,
   IPCTNL_MSG_CT_GET_STATS,
-  isPairs,
   NFNL_SUBSYS_CTNETLINK,
   protocolName,
   stateName,
@@ -14,6 +13,7 @@ import {
 import type { SessionFilter, SessionView } from "../wire/control.ts";
 import { MessageWriter, NETLINK_NETFILTER, readAttributes, readBe32 } from "../wire/netlink.ts";
 import { ProtocolKind, protocolKind, type SessionFields } from "../wire/sessionFields.ts";
+import { isPairs } from "../wire/sessionPolicy.ts";
 import { NetlinkSocket } from "./netlink.ts";
 import { openSessionScan, type SessionDumpOptions } from "./sessionDump.ts";
 

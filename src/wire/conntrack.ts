@@ -1,10 +1,8 @@
 // ctnetlink, read: one message of the kernel's connection tracking -> SessionFields, in place, without an object.
-// And the sending policy: which event of which session is worth a record. Writing: conntrackWrite.ts. Pure.
+// Which of them are worth a record: sessionPolicy.ts. Writing: conntrackWrite.ts. Pure.
 // Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlink.c (6.18).
 
-import { MARK_LINK_MASK } from "../base/limits.ts";
 import { HOST_LITTLE_ENDIAN, NLMSG_HDRLEN } from "./netlink.ts";
-import { SessionOperation } from "./session.ts";
 import {
   IPPROTO_SCTP,
   IPPROTO_TCP,
@@ -77,9 +75,6 @@ export const CTA_SEQADJ_OFFSET_AFTER = 3;
 const AF_INET = 2;
 const AF_INET6 = 10;
 export const TCP_CONNTRACK_ESTABLISHED = 3;
-export const TCP_CONNTRACK_CLOSE = 8;
-const SCTP_CONNTRACK_ESTABLISHED = 4;
-const SCTP_CONNTRACK_SHUTDOWN_ACK_SENT = 7;
 const LABELS_BYTES = 16;
 const NLA_HEADER = 4;
 
@@ -320,47 +315,6 @@ function takeAdjustment(
 function allZero(bytes: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at += 1) if (bytes[at] !== 0) return false;
   return true;
-}
-
-/** True for a session of the pair's: it has a link. The node's own have none. */
-export const isPairs = (fields: SessionFields): boolean => (fields.mark & MARK_LINK_MASK) !== 0;
-
-/**
- * The sending policy (replication §4): the record that an entry in this state deserves, or 0 for none.
- *
- * TCP is sent from ESTABLISHED on: a half-open session is re-derived by placement when its next packet comes, and
- * a flood of SYNs must not reach the standby. UDP and the rest are sent from the first reply on and not only when
- * assured: a DNS query is over before it could matter, but a call or a game needs its entry at once, and one
- * record a session is cheap. ASSURED then is an update.
- */
-export function recordFor(fields: SessionFields): SessionOperation | 0 {
-  const replied = (fields.status & IPS_SEEN_REPLY) !== 0;
-  const assured = (fields.status & IPS_ASSURED) !== 0;
-  const state = fields.protocolState;
-  if (fields.protocol === IPPROTO_TCP) {
-    if (state === TCP_CONNTRACK_ESTABLISHED) return SessionOperation.Create;
-    // An event that does not tell the state: only from ESTABLISHED on can a session be assured.
-    if (state === 0) return assured ? SessionOperation.Update : 0;
-    return state > TCP_CONNTRACK_ESTABLISHED && state <= TCP_CONNTRACK_CLOSE && replied
-      ? SessionOperation.Update
-      : 0;
-  }
-  if (fields.protocol === IPPROTO_SCTP) {
-    if (state === SCTP_CONNTRACK_ESTABLISHED) return SessionOperation.Create;
-    if (state === 0) return assured ? SessionOperation.Update : 0;
-    return state > SCTP_CONNTRACK_ESTABLISHED && state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT
-      ? SessionOperation.Update
-      : 0;
-  }
-  if (!replied) return 0;
-  return assured ? SessionOperation.Update : SessionOperation.Create;
-}
-
-/** Whether the end of this entry is worth a record: only if `recordFor` may have sent it once. */
-export function wasSent(fields: SessionFields): boolean {
-  if (fields.protocol === IPPROTO_TCP || fields.protocol === IPPROTO_SCTP)
-    return (fields.status & IPS_SEEN_REPLY) !== 0 || fields.protocolState !== 1;
-  return (fields.status & IPS_SEEN_REPLY) !== 0;
 }
 
 /** TCP_CONNTRACK_*, as `conntrack -L` names them. */
