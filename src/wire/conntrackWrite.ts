@@ -10,23 +10,10 @@ import {
 import {
   CTA_HELP,
   CTA_HELP_NAME,
-  CTA_IP_V4_DST,
-  CTA_IP_V4_SRC,
-  CTA_IP_V6_DST,
-  CTA_IP_V6_SRC,
   CTA_LABELS,
   CTA_MARK,
   CTA_NAT_DST,
   CTA_NAT_SRC,
-  CTA_PROTO_DST_PORT,
-  CTA_PROTO_ICMP_CODE,
-  CTA_PROTO_ICMP_ID,
-  CTA_PROTO_ICMP_TYPE,
-  CTA_PROTO_ICMPV6_CODE,
-  CTA_PROTO_ICMPV6_ID,
-  CTA_PROTO_ICMPV6_TYPE,
-  CTA_PROTO_NUM,
-  CTA_PROTO_SRC_PORT,
   CTA_PROTOINFO,
   CTA_PROTOINFO_SCTP,
   CTA_PROTOINFO_SCTP_STATE,
@@ -41,10 +28,8 @@ import {
   CTA_SEQADJ_CORRECTION_POS,
   CTA_STATUS,
   CTA_TIMEOUT,
-  CTA_TUPLE_IP,
   CTA_TUPLE_MASTER,
   CTA_TUPLE_ORIG,
-  CTA_TUPLE_PROTO,
   CTA_TUPLE_REPLY,
   CTA_TUPLE_ZONE,
   CTA_ZONE,
@@ -54,14 +39,8 @@ import {
   NFNL_SUBSYS_CTNETLINK,
   TCP_CONNTRACK_ESTABLISHED,
 } from "./conntrack.ts";
-import {
-  HOST_LITTLE_ENDIAN,
-  NLA_F_NESTED,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  NLM_F_REQUEST,
-  NLMSG_HDRLEN,
-} from "./netlink.ts";
+import { ConntrackBuffer } from "./conntrackBuffer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import {
   derivedReplyB,
   IPPROTO_SCTP,
@@ -76,8 +55,6 @@ import {
   type SessionFields,
 } from "./sessionFields.ts";
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 /** Only what the table holds is confirmed, and the kernel refuses a status that says otherwise. */
 const IPS_CONFIRMED = 0x008;
 const STATUS_CARRIED = IPS_SEEN_REPLY | IPS_ASSURED | IPS_FIXED_TIMEOUT;
@@ -101,20 +78,10 @@ export const CONNTRACK_REQUEST_BYTES_MAX = 1024;
 /** Which tuple of a session a request names it by. */
 export type TupleSide = "original" | "reply";
 
-export class ConntrackRequests {
-  readonly bytes: Uint8Array;
-  readonly #view: DataView;
-  length = 0;
-  #start = 0;
-
+export class ConntrackRequests extends ConntrackBuffer {
   /** Room for `count` requests. */
   constructor(count: number) {
-    this.bytes = new Uint8Array(count * CONNTRACK_REQUEST_BYTES_MAX);
-    this.#view = new DataView(this.bytes.buffer);
-  }
-
-  reset(): void {
-    this.length = 0;
+    super(count * CONNTRACK_REQUEST_BYTES_MAX);
   }
 
   /**
@@ -126,10 +93,11 @@ export class ConntrackRequests {
   create(fields: SessionFields, sequence: number, generation: number, bare = false, own = false): void {
     this.#begin(IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, fields, sequence);
     this.#originalTuple(fields);
-    const nest = this.#nest(CTA_TUPLE_REPLY);
+    const nest = this.nest(CTA_TUPLE_REPLY);
     const icmp = protocolKind(fields.family, fields.protocol) === ProtocolKind.Icmp;
-    this.#tuple(
-      fields,
+    this.tuple(
+      fields.family,
+      fields.bytes,
       fields.protocol,
       fields.originalDestination,
       fields.originalSource,
@@ -137,30 +105,30 @@ export class ConntrackRequests {
       derivedReplyB(fields, protocolKind(fields.family, fields.protocol)),
     );
     this.#tupleZone(fields, 2);
-    this.#end(nest);
+    this.end(nest);
     if (isSourceTranslated(fields))
       this.#translation(CTA_NAT_SRC, fields, fields.replyDestination, icmp ? fields.replyA : fields.replyB);
     if (isDestinationTranslated(fields))
       this.#translation(CTA_NAT_DST, fields, fields.replySource, icmp ? fields.originalA : fields.replyA);
-    this.#be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
+    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
     if (own) this.#ownTimeout(fields);
     else this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, true);
     if (!bare) this.#optional(fields);
-    this.#finish();
+    this.finish();
   }
 
   /** Changes mark, time and state of an entry; ENOENT where there is none. Translation cannot be changed. */
   update(fields: SessionFields, sequence: number, generation: number): void {
     this.#begin(IPCTNL_MSG_CT_NEW, 0, fields, sequence);
     this.#originalTuple(fields);
-    this.#be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
+    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
     // EPERM where the time is fixed.
     if ((fields.status & IPS_FIXED_TIMEOUT) === 0) this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, false);
-    this.#finish();
+    this.finish();
   }
 
   /** Ends the entry that has this tuple; ENOENT where there is none. */
@@ -168,39 +136,26 @@ export class ConntrackRequests {
     this.#begin(IPCTNL_MSG_CT_DELETE, 0, fields, sequence);
     if (side === "original") this.#originalTuple(fields);
     else this.#replyTuple(fields);
-    this.#finish();
+    this.finish();
   }
 
   /** Asks for the entry with this original tuple: one message in answer, or ENOENT. */
   get(fields: SessionFields, sequence: number): void {
     this.#begin(IPCTNL_MSG_CT_GET, 0, fields, sequence);
     this.#originalTuple(fields);
-    this.#finish();
+    this.finish();
   }
 
   #begin(type: number, flags: number, fields: SessionFields, sequence: number): void {
-    const at = this.length;
-    const view = this.#view;
-    this.#start = at;
-    view.setUint16(at + 4, (NFNL_SUBSYS_CTNETLINK << 8) | type, HOST_LITTLE_ENDIAN);
-    view.setUint16(at + 6, flags | NLM_F_REQUEST, HOST_LITTLE_ENDIAN);
-    view.setUint32(at + 8, sequence, HOST_LITTLE_ENDIAN);
-    view.setUint32(at + 12, 0, HOST_LITTLE_ENDIAN);
-    this.bytes[at + NLMSG_HDRLEN] = fields.family === 4 ? AF_INET : AF_INET6;
-    this.bytes[at + NLMSG_HDRLEN + 1] = 0;
-    view.setUint16(at + NLMSG_HDRLEN + 2, 0);
-    this.length = at + NLMSG_HDRLEN + 4;
-    if (fields.zoneDirections === 3) this.#be16(CTA_ZONE, fields.zone);
-  }
-
-  #finish(): void {
-    this.#view.setUint32(this.#start, this.length - this.#start, HOST_LITTLE_ENDIAN);
+    this.begin((NFNL_SUBSYS_CTNETLINK << 8) | type, flags, fields.family, sequence);
+    if (fields.zoneDirections === 3) this.be16(CTA_ZONE, fields.zone);
   }
 
   #originalTuple(fields: SessionFields): void {
-    const nest = this.#nest(CTA_TUPLE_ORIG);
-    this.#tuple(
-      fields,
+    const nest = this.nest(CTA_TUPLE_ORIG);
+    this.tuple(
+      fields.family,
+      fields.bytes,
       fields.protocol,
       fields.originalSource,
       fields.originalDestination,
@@ -208,13 +163,14 @@ export class ConntrackRequests {
       fields.originalB,
     );
     this.#tupleZone(fields, 1);
-    this.#end(nest);
+    this.end(nest);
   }
 
   #replyTuple(fields: SessionFields): void {
-    const nest = this.#nest(CTA_TUPLE_REPLY);
-    this.#tuple(
-      fields,
+    const nest = this.nest(CTA_TUPLE_REPLY);
+    this.tuple(
+      fields.family,
+      fields.bytes,
       fields.protocol,
       fields.replySource,
       fields.replyDestination,
@@ -222,64 +178,32 @@ export class ConntrackRequests {
       fields.replyB,
     );
     this.#tupleZone(fields, 2);
-    this.#end(nest);
+    this.end(nest);
   }
 
   /** A zone of one direction only is part of that direction's tuple. */
   #tupleZone(fields: SessionFields, direction: number): void {
-    if (fields.zoneDirections === direction) this.#be16(CTA_TUPLE_ZONE, fields.zone);
-  }
-
-  #tuple(
-    fields: SessionFields,
-    protocol: number,
-    source: number,
-    destination: number,
-    a: number,
-    b: number,
-  ): void {
-    const four = fields.family === 4;
-    const size = fields.addressBytes;
-    const addresses = this.#nest(CTA_TUPLE_IP);
-    this.#copy(four ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, fields.bytes, source, size);
-    this.#copy(four ? CTA_IP_V4_DST : CTA_IP_V6_DST, fields.bytes, destination, size);
-    this.#end(addresses);
-    const numbers = this.#nest(CTA_TUPLE_PROTO);
-    this.#u8(CTA_PROTO_NUM, protocol);
-    switch (protocolKind(fields.family, protocol)) {
-      case ProtocolKind.Ports:
-        this.#be16(CTA_PROTO_SRC_PORT, a);
-        this.#be16(CTA_PROTO_DST_PORT, b);
-        break;
-      case ProtocolKind.Icmp:
-        this.#be16(four ? CTA_PROTO_ICMP_ID : CTA_PROTO_ICMPV6_ID, a);
-        this.#u8(four ? CTA_PROTO_ICMP_TYPE : CTA_PROTO_ICMPV6_TYPE, b >> 8);
-        this.#u8(four ? CTA_PROTO_ICMP_CODE : CTA_PROTO_ICMPV6_CODE, b & 0xff);
-        break;
-      case ProtocolKind.Portless:
-        break;
-    }
-    this.#end(numbers);
+    if (fields.zoneDirections === direction) this.be16(CTA_TUPLE_ZONE, fields.zone);
   }
 
   #translation(type: number, fields: SessionFields, addressAt: number, port: number): void {
     const four = fields.family === 4;
-    const nest = this.#nest(type);
+    const nest = this.nest(type);
     const size = fields.addressBytes;
-    this.#copy(four ? CTA_NAT_V4_MINIP : CTA_NAT_V6_MINIP, fields.bytes, addressAt, size);
-    this.#copy(four ? CTA_NAT_V4_MAXIP : CTA_NAT_V6_MAXIP, fields.bytes, addressAt, size);
+    this.copy(four ? CTA_NAT_V4_MINIP : CTA_NAT_V6_MINIP, fields.bytes, addressAt, size);
+    this.copy(four ? CTA_NAT_V4_MAXIP : CTA_NAT_V6_MAXIP, fields.bytes, addressAt, size);
     if (protocolKind(fields.family, fields.protocol) !== ProtocolKind.Portless) {
-      const range = this.#nest(CTA_NAT_PROTO);
-      this.#be16(CTA_PROTONAT_PORT_MIN, port);
-      this.#be16(CTA_PROTONAT_PORT_MAX, port);
-      this.#end(range);
+      const range = this.nest(CTA_NAT_PROTO);
+      this.be16(CTA_PROTONAT_PORT_MIN, port);
+      this.be16(CTA_PROTONAT_PORT_MAX, port);
+      this.end(range);
     }
-    this.#end(nest);
+    this.end(nest);
   }
 
   /** An idle standby sees no packets: its entry must outlive what the active only refreshes in silence. */
   #timeout(fields: SessionFields): void {
-    this.#be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+    this.be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
   }
 
   /** What ends by silence may carry a standby's long time, and have ended: if it lives, its next packet says so. */
@@ -288,11 +212,11 @@ export class ConntrackRequests {
     const seconds = worded
       ? fields.timeoutSeconds
       : Math.min(fields.timeoutSeconds, MERGED_SILENT_SECONDS_MAX);
-    this.#be32(CTA_TIMEOUT, Math.max(seconds, 1));
+    this.be32(CTA_TIMEOUT, Math.max(seconds, 1));
   }
 
   #mark(fields: SessionFields, generation: number): void {
-    this.#be32(
+    this.be32(
       CTA_MARK,
       ((fields.mark & ~MARK_GENERATION_MASK) | (generation << MARK_GENERATION_SHIFT)) >>> 0,
     );
@@ -303,87 +227,47 @@ export class ConntrackRequests {
       // "Not told": what exists keeps its state; what is made is at least established, else it was not sent.
       if (fields.protocolState === 0 && !create) return;
       const state = fields.protocolState === 0 ? TCP_CONNTRACK_ESTABLISHED : fields.protocolState;
-      const outer = this.#nest(CTA_PROTOINFO);
-      const inner = this.#nest(CTA_PROTOINFO_TCP);
-      this.#u8(CTA_PROTOINFO_TCP_STATE, state);
+      const outer = this.nest(CTA_PROTOINFO);
+      const inner = this.nest(CTA_PROTOINFO_TCP);
+      this.u8(CTA_PROTOINFO_TCP_STATE, state);
       // struct nf_ct_tcp_flags { u8 flags; u8 mask; }: two equal bytes, alike in either byte order.
-      this.#be16(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, (TCP_FLAGS_LIBERAL << 8) | TCP_FLAGS_LIBERAL);
-      this.#be16(CTA_PROTOINFO_TCP_FLAGS_REPLY, (TCP_FLAGS_LIBERAL << 8) | TCP_FLAGS_LIBERAL);
-      this.#end(inner);
-      this.#end(outer);
+      this.be16(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, (TCP_FLAGS_LIBERAL << 8) | TCP_FLAGS_LIBERAL);
+      this.be16(CTA_PROTOINFO_TCP_FLAGS_REPLY, (TCP_FLAGS_LIBERAL << 8) | TCP_FLAGS_LIBERAL);
+      this.end(inner);
+      this.end(outer);
     } else if (fields.protocol === IPPROTO_SCTP && fields.protocolState !== 0) {
-      const outer = this.#nest(CTA_PROTOINFO);
-      const inner = this.#nest(CTA_PROTOINFO_SCTP);
-      this.#u8(CTA_PROTOINFO_SCTP_STATE, fields.protocolState);
-      this.#be32(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, fields.tagOriginal);
-      this.#be32(CTA_PROTOINFO_SCTP_VTAG_REPLY, fields.tagReply);
-      this.#end(inner);
-      this.#end(outer);
+      const outer = this.nest(CTA_PROTOINFO);
+      const inner = this.nest(CTA_PROTOINFO_SCTP);
+      this.u8(CTA_PROTOINFO_SCTP_STATE, fields.protocolState);
+      this.be32(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, fields.tagOriginal);
+      this.be32(CTA_PROTOINFO_SCTP_VTAG_REPLY, fields.tagReply);
+      this.end(inner);
+      this.end(outer);
     }
   }
 
   #optional(fields: SessionFields): void {
     if (fields.helperLength > 0) {
-      const nest = this.#nest(CTA_HELP);
-      const at = this.#attribute(CTA_HELP_NAME, fields.helperLength + 1);
-      for (let index = 0; index < fields.helperLength; index += 1)
-        this.bytes[at + index] = fields.bytes[fields.helperAt + index]!;
-      this.bytes[at + fields.helperLength] = 0;
-      this.#end(nest);
+      const nest = this.nest(CTA_HELP);
+      this.name(CTA_HELP_NAME, fields.bytes, fields.helperAt, fields.helperLength);
+      this.end(nest);
     }
     if (fields.hasMaster) {
-      const nest = this.#nest(CTA_TUPLE_MASTER);
+      const nest = this.nest(CTA_TUPLE_MASTER);
       const { masterProtocol, masterSource, masterDestination, masterA, masterB } = fields;
-      this.#tuple(fields, masterProtocol, masterSource, masterDestination, masterA, masterB);
-      this.#end(nest);
+      const { family, bytes } = fields;
+      this.tuple(family, bytes, masterProtocol, masterSource, masterDestination, masterA, masterB);
+      this.end(nest);
     }
     if (fields.hasAdjustOriginal) this.#adjustment(CTA_SEQ_ADJ_ORIG, fields.adjust, 0);
     if (fields.hasAdjustReply) this.#adjustment(CTA_SEQ_ADJ_REPLY, fields.adjust, 3);
-    if (fields.labelsAt >= 0) this.#copy(CTA_LABELS, fields.bytes, fields.labelsAt, LABELS_BYTES);
+    if (fields.labelsAt >= 0) this.copy(CTA_LABELS, fields.bytes, fields.labelsAt, LABELS_BYTES);
   }
 
   #adjustment(type: number, values: Uint32Array, from: number): void {
-    const nest = this.#nest(type);
+    const nest = this.nest(type);
     for (let index = 0; index < 3; index += 1)
-      this.#be32(CTA_SEQADJ_CORRECTION_POS + index, values[from + index]!);
-    this.#end(nest);
-  }
-
-  /** Header of an attribute with `size` bytes of payload; returns the payload's offset. Padding is zeroed. */
-  #attribute(type: number, size: number): number {
-    const at = this.length;
-    this.#view.setUint16(at, size + 4, HOST_LITTLE_ENDIAN);
-    this.#view.setUint16(at + 2, type, HOST_LITTLE_ENDIAN);
-    this.length = at + 4 + ((size + 3) & ~3);
-    for (let pad = at + 4 + size; pad < this.length; pad += 1) this.bytes[pad] = 0;
-    return at + 4;
-  }
-
-  #nest(type: number): number {
-    const at = this.length;
-    this.#view.setUint16(at + 2, type | NLA_F_NESTED, HOST_LITTLE_ENDIAN);
-    this.length = at + 4;
-    return at;
-  }
-
-  #end(nest: number): void {
-    this.#view.setUint16(nest, this.length - nest, HOST_LITTLE_ENDIAN);
-  }
-
-  #u8(type: number, value: number): void {
-    this.bytes[this.#attribute(type, 1)] = value;
-  }
-
-  #be16(type: number, value: number): void {
-    this.#view.setUint16(this.#attribute(type, 2), value);
-  }
-
-  #be32(type: number, value: number): void {
-    this.#view.setUint32(this.#attribute(type, 4), value);
-  }
-
-  #copy(type: number, from: Uint8Array, fromAt: number, size: number): void {
-    const at = this.#attribute(type, size);
-    for (let index = 0; index < size; index += 1) this.bytes[at + index] = from[fromAt + index]!;
+      this.be32(CTA_SEQADJ_CORRECTION_POS + index, values[from + index]!);
+    this.end(nest);
   }
 }
