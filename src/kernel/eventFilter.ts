@@ -1,7 +1,7 @@
 // The sending policy as a classic packet filter on the event socket (replication §4): what is not worth a record is
 // dropped by the kernel before it takes up receive buffer, wakes anybody or is copied. The states come from the very
-// tables that user space looks up (wire/sessionPolicy.ts), the exceptions are compiled one by one. It keeps whatever it
-// does not understand: user space judges again, and decides. It makes a program and touches no socket.
+// tables that user space looks up (wire/sessionPolicy.ts), the exceptions are compiled one by one. What passes is
+// judged again by user space, which decides; what other subsystems say passes. It makes a program and touches no socket.
 // Source: net/core/filter.c (SKF_AD_NLATTR, SKF_AD_NLATTR_NEST), Documentation/networking/filter.rst (6.18).
 
 import { parseAddress } from "../base/addresses.ts";
@@ -219,17 +219,17 @@ function byState(program: Program, sending: SendingPolicy): void {
     [IPPROTO_UDPLITE, PolicyClass.Udp],
     [IPPROTO_SCTP, PolicyClass.Sctp],
   ];
-  for (const [protocol, of] of classes) program.branch(IF_EQUAL, protocol, { yes: `class ${of}` });
-  for (const of of [PolicyClass.Others, PolicyClass.Tcp, PolicyClass.Udp, PolicyClass.Sctp]) {
-    program.label(`class ${of}`);
+  for (const [protocol, kind] of classes) program.branch(IF_EQUAL, protocol, { yes: `class ${kind}` });
+  for (const kind of [PolicyClass.Others, PolicyClass.Tcp, PolicyClass.Udp, PolicyClass.Sctp]) {
+    program.label(`class ${kind}`);
     const [begun, ended] = [program.fresh(), program.fresh()];
     program
       .add(LOAD_BYTE, MESSAGE_AT)
       .branch(IF_EQUAL, IPCTNL_MSG_CT_NEW, { yes: begun })
       .branch(IF_EQUAL, IPCTNL_MSG_CT_DELETE, { yes: ended })
       .drop();
-    bits(program.label(begun), words[of]!);
-    bits(program.label(ended), ends[of]!);
+    bits(program.label(begun), words[kind]!);
+    bits(program.label(ended), ends[kind]!);
   }
   program.label("state");
   protocolState(program);
