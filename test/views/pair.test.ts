@@ -45,7 +45,7 @@ const heart: HeartState = {
   segments: [
     { name: "lan", carrier: true, witnessMsAgo: 120, askable: true, gated: true },
     { name: "fibre", carrier: false, witnessMsAgo: null, askable: true, gated: true },
-    { name: "cable", carrier: true, witnessMsAgo: 5000, gated: false },
+    { name: "cable", carrier: true, witnessMsAgo: 5000, askable: true, gated: false },
   ],
   lastTakeover: { term: 42, kind: "takeover", silenceMs: 51.2, openMs: 0.41, at: "2026-11-20T13:22:01.000Z" },
   lastChange: {
