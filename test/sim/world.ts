@@ -69,6 +69,8 @@ export class World implements FaultWorld {
   #disturbedAt = 0;
   #disturbances = 0;
   #faults = 0;
+  /** Of the faults those that only keep a standby from being heard for a moment. */
+  #mute = 0;
   /** When the last fault ended. */
   #cleanAt = 0;
 
@@ -434,10 +436,12 @@ export class World implements FaultWorld {
     if (calm !== null) this.#expect(action, calm);
     const end = applyFault(this, action);
     if (end === null || !("forMs" in action)) return;
-    if (!minor) this.#faults += 1;
+    if (minor) this.#mute += 1;
+    else this.#faults += 1;
     this.schedule(this.now + action.forMs, () => {
       this.#cleanAt = this.now;
-      if (!minor) this.#faults -= 1;
+      if (minor) this.#mute -= 1;
+      else this.#faults -= 1;
       if (!minor) this.#disturb();
       this.#say(() => `over: ${action.kind}`);
       end();
@@ -447,7 +451,8 @@ export class World implements FaultWorld {
   #expect(action: Action, active: SimNode): void {
     const { kind } = action;
     const onActive = "node" in action && action.node === active.index;
-    if (kind === "handover" && onActive) this.#expectHandover(active);
+    // A standby that is not heard is not handed over to.
+    if (kind === "handover" && onActive && this.#mute === 0) this.#expectHandover(active);
     if (!onActive || !("forMs" in action) || action.forMs < 200) return;
     if (kind === "kill" || kind === "crash" || kind === "freeze" || kind === "ports")
       this.#expectTakeover(active);

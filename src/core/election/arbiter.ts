@@ -230,10 +230,10 @@ export function onAnswer(
     return;
   }
   if (!mayClaim(state)) return;
+  segment.answeredAt = now;
   const leaseMs = peerLeaseMs(state, now);
   if (input.sentAt < probeFrom(state, now, leaseMs)) return;
   segment.unanswered = 0;
-  segment.answeredAt = now;
   state.intentSince = -1;
   if (state.answeredSince < 0) state.answeredSince = now;
   if (input.sentAt >= countsFrom(state, now, leaseMs)) state.answeredAt = now;
@@ -317,6 +317,11 @@ export function probeForConflict(state: ElectionState, now: number, effects: Ele
   const suspicious = state.conflictAnsweredSince >= 0;
   const young = now - state.phaseSince < CONFLICT_PROBE_MS;
   state.conflictProbeAt = now + (suspicious || young ? CONFLICT_PROBE_MS / 5 : CONFLICT_PROBE_MS);
+  askForRival(state, now, effects);
+}
+
+/** Whether somebody else answers for the shared addresses, of every segment that can tell. */
+export function askForRival(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   for (let index = 0; index < state.segments.length; index++) {
     if (!arbitrates(state, index) || !state.segments[index]!.carrier) continue;
     state.segments[index]!.probedAt = now;

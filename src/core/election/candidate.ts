@@ -47,6 +47,8 @@ export function considerCandidacy(state: ElectionState, now: number, effects: El
   if (state.phase === Phase.Lapsed || message === null || state.late || state.opening !== null) return;
   if (!peerHeard(state, now)) return;
   const vacant = message.gate === GateState.Shut && message.role !== Role.Active && !message.leaving;
+  if (!vacant) state.vacantSince = -1;
+  else if (state.vacantSince < 0) state.vacantSince = now;
   const wants =
     vacant && isEligible(state) && state.witnessedSince >= 0 && compareIdle(state, now, message) > 0;
   if (wants === state.candidate || (wants && mustWaitForHolder(state, now, message))) return;
@@ -69,7 +71,8 @@ function mustWaitForHolder(state: ElectionState, now: number, message: Heartbeat
     (message.position.term === position?.term && message.position.sequence > position.sequence);
   if (state.daemon?.ready === true) return false;
   const grace = message.dressed ? (ahead ? HOLDER_GRACE_MS : 0) : DRESSING_GRACE_MS;
-  return now - state.peer.heardSince < grace;
+  // To a node that stood still for a while, the other one never was away: what it knows is since when it does not serve.
+  return now - Math.max(state.peer.heardSince, state.vacantSince) < grace;
 }
 
 /** The peer's heartbeat as an answer to our candidacy. Returns whether an opening was decided. */

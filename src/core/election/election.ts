@@ -10,6 +10,7 @@ import { servicesOf } from "../config.ts";
 import { setAlarm } from "./alarms.ts";
 import {
   arbiterDeadline,
+  askForRival,
   askWitnesses,
   judgeSilence,
   onAnswer,
@@ -42,6 +43,9 @@ import {
 } from "./state.ts";
 import { onTermStored, storeWhenDue } from "./terms.ts";
 import type { ElectionConfig, ElectionEffect, ElectionInput } from "./types.ts";
+
+/** An answer of the segment takes a wake-up of the one who answers and one of ours. */
+const REOPEN_WAIT_MS = 5;
 
 /** What the election needs of the configuration; segments are numbered as `servicesOf` orders them. */
 export function electionConfigOf(config: Config): ElectionConfig {
@@ -153,6 +157,7 @@ function turn(state: ElectionState, now: number, effects: ElectionEffect[]): voi
   watchIsolation(state, now, effects);
   watchDeafness(state, now, effects);
   setAlarm(state, "peer-silent", state.peer.message !== null && !peerHeard(state, now), effects);
+  reopenWhenUnanswered(state, now, effects);
   considerCandidacy(state, now, effects);
   judgeSilence(state, now, effects);
   if (state.opening === null) {
@@ -175,6 +180,7 @@ export function deadline(state: ElectionState): Millis {
   let due = state.nextHeartbeatAt;
   if (state.phase === Phase.Active) due = Math.min(due, state.announceAt);
   due = Math.min(due, arbiterDeadline(state, now));
+  if (Number.isFinite(state.reopenAskedAt)) due = Math.min(due, state.reopenAskedAt + REOPEN_WAIT_MS);
   // A rule that could not be satisfied now is looked at again soon, not at once.
   return millis(Math.max(due, now + 0.5));
 }
@@ -188,18 +194,38 @@ function onGateMissing(state: ElectionState, now: number, effects: ElectionEffec
 }
 
 /**
- * It is back, shut. Alone under a long lease, nobody else can have opened: we go on at once. Otherwise the rules of a
- * lapse, and the peer is asked anew: what it said before came while nothing could be opened (docs/election.md, hole 6).
+ * It is back, shut. Alone under a long lease, nobody else can have opened where we are heard: the segments are asked once, and
+ * where none answers we go on. Otherwise the rules of a lapse, and the peer is asked anew: what it said before came
+ * while nothing could be opened (docs/election.md, hole 6).
  */
 function onGateRestored(state: ElectionState, now: number, effects: ElectionEffect[]): void {
   state.gateMissing = false;
   setAlarm(state, "gate-missing", false, effects);
   if (state.phase !== Phase.Lapsed || !isEligible(state)) return;
-  if (now + OPEN_VALID_MS < state.reopenUntil) {
-    const notAfter = state.reopenUntil;
-    decideOpening(state, now, { cause: "reopened", term: state.term, silenceMs: 0, notAfter }, effects);
+  if (now + REOPEN_WAIT_MS + OPEN_VALID_MS < state.reopenUntil) {
+    state.reopenAskedAt = now;
+    askForRival(state, now, effects);
   } else {
-    startCandidacy(state, now);
-    sendHeartbeat(state, now, effects);
+    askForLeave(state, now, effects);
   }
+}
+
+/** Nobody has answered: we go on. Anybody has: the rules of a lapse. */
+function reopenWhenUnanswered(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  const askedAt = state.reopenAskedAt;
+  if (!Number.isFinite(askedAt)) return;
+  const rivalled = state.phase !== Phase.Lapsed || state.gateMissing || state.late || peerHeard(state, now);
+  const answered = state.segments.some((segment) => segment.answeredAt >= askedAt);
+  if (!rivalled && !answered && now < askedAt + REOPEN_WAIT_MS) return;
+  state.reopenAskedAt = Number.NEGATIVE_INFINITY;
+  if (state.phase !== Phase.Lapsed || !isEligible(state)) return;
+  const notAfter = state.reopenUntil;
+  if (!rivalled && !answered && now + OPEN_VALID_MS < notAfter)
+    decideOpening(state, now, { cause: "reopened", term: state.term, silenceMs: 0, notAfter }, effects);
+  else askForLeave(state, now, effects);
+}
+
+function askForLeave(state: ElectionState, now: number, effects: ElectionEffect[]): void {
+  startCandidacy(state, now);
+  sendHeartbeat(state, now, effects);
 }

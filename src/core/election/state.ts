@@ -206,6 +206,9 @@ export interface ElectionState {
   /** Since when this silence's claim has been announced on the segments; -1: not yet. */
   intentSince: number;
 
+  /** Since when the peer, as far as it is heard, has been neither active nor open; -1: it is. */
+  vacantSince: number;
+
   candidate: boolean;
   /** First sequence sent as this candidate. */
   candidateSequence: number;
@@ -223,6 +226,8 @@ export interface ElectionState {
   shutsFirst: boolean;
   /** Lapsed from Active, nothing offered: until then nobody else can have opened. */
   reopenUntil: number;
+  /** The segments were asked whether that is so: a segment may have healed since it was last asked. */
+  reopenAskedAt: number;
   /** Heartbeats sent that announced the long lease; 0 while short. */
   soloAnnounced: number;
   gateMissing: boolean;
@@ -298,6 +303,7 @@ export function createElection(
     answeredSince: -1,
     deafSince: -1,
     intentSince: -1,
+    vacantSince: -1,
     candidate: false,
     candidateSequence: 0,
     candidateSince: now,
@@ -308,6 +314,7 @@ export function createElection(
     renewing: false,
     shutsFirst: !adopts,
     reopenUntil: NEVER,
+    reopenAskedAt: NEVER,
     soloAnnounced: 0,
     gateMissing: false,
     peer: newPeer(config.timers.soloLeaseMs),
