@@ -19,6 +19,8 @@ export const WEIGHT_MAX = 1000;
 export const WEIGHT_DEFAULT = 1;
 export const WITNESSES_MAX = 8;
 export const ROUTES_MAX = 64;
+/** Descriptions of sessions that are not replicated: each costs the kernel's filter of session events up to 60 steps. */
+export const SENDING_EXCEPTIONS_MAX = 32;
 /** Logical names that a node's file maps: the LAN, the links and the paths, each with a port of its own. */
 export const INTERFACES_MAX = 1 + LINKS_MAX + PATHS_MAX;
 export const NAME_LENGTH_MAX = 32;
@@ -29,6 +31,19 @@ export const CAPACITY_BPS_MIN = 8_000;
 export const CAPACITY_BPS_MAX = 1_000_000_000_000;
 /** A configuration file; the largest one that the other limits allow is far below. */
 export const CONFIGURATION_BYTES_MAX = 256 * 1024;
+/** Versions that a node keeps, in number and in bytes of text: the oldest go first, the one in force never. */
+export const CONFIGURATION_VERSIONS_MAX = 1000;
+export const CONFIGURATION_STORE_BYTES_MAX = 64 << 20;
+/** Reasons why a node does not take a configuration, in one message; more are counted. */
+export const CONFIGURATION_REASONS_MAX = 64;
+/** Who applied a configuration: a user's name. */
+export const AUTHOR_BYTES_MAX = 128;
+/** The other node's judgement of a configuration, and the text of one of its versions, are waited for so long. */
+export const CONFIGURATION_ANSWER_MS_MAX = 5_000;
+/** Until a node has taken a configuration into effect: a rolling restart of both hearts is the longest way. */
+export const CONFIGURATION_EFFECT_MS_MAX = 60_000;
+/** A version that a node did not take is offered to it again after this time. */
+export const CONFIGURATION_RETRY_MS = 30_000;
 /** Mistakes named of one file. */
 export const CONFIGURATION_ERRORS_MAX = 200;
 
@@ -114,6 +129,8 @@ export const REFUSED_RETRY_MS_MIN = 5000;
 export const REFUSED_RETRY_MS_MAX = 60_000;
 /** A subscription that was not answered is asked again. */
 export const SUBSCRIBE_RETRY_MS = 3000;
+/** Slots, links and facts about a node that may be on their way; what changes meanwhile is said once there is room. */
+export const STATE_UNACKNOWLEDGED_MAX = 8;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
 export const APPLY_SLICE_RECORDS = 384;
 /** Receive buffer of the log's connection: a standby that stalls for a moment must not look like a cut (zero window). */
@@ -146,7 +163,8 @@ export const HALF_OPEN_PER_SOURCE_MAX = 4;
 export const EVENT_SOCKET_BYTES = 64 << 20;
 /** One netlink datagram: the kernel fills dumps up to 32 KiB where the reader offers that much. */
 export const NETLINK_RECEIVE_BYTES = 64 * 1024;
-export const CONTROL_LINE_BYTES_MAX = 256 * 1024;
+/** A whole configuration passes in one line, and JSON writes a quote or a line feed as two bytes. */
+export const CONTROL_LINE_BYTES_MAX = 1 << 20;
 export const CONTROL_CLIENTS_MAX = 32;
 /** Sessions in one answer of `show sessions`: what surely fits one line of the control socket. */
 export const SESSIONS_SHOWN_MAX = 600;
@@ -192,6 +210,10 @@ assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a p
 assert(LOG_UNACKNOWLEDGED_MS < LOG_SILENCE_MS, "a cut is noticed before a stuck peer");
 assert(MERGE_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a merge keeps both ends busy");
 assert(SNAPSHOT_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a snapshot keeps both ends busy");
+assert(
+  4 * CONFIGURATION_BYTES_MAX <= CONTROL_LINE_BYTES_MAX,
+  "a configuration fits a line of the control socket",
+);
 assert(
   SESSIONS_SHOWN_MAX * SESSION_JSON_BYTES_MAX < CONTROL_LINE_BYTES_MAX,
   "a list of sessions fits a line",

@@ -23,6 +23,7 @@ import {
   TYPE_GROUPS,
 } from "../../src/wire/peer.ts";
 import { assertGolden, golden } from "../golden/golden.ts";
+import { configurationExamples } from "./configurationSamples.ts";
 
 const position = { term: 7, sequence: 0x0102030405 };
 const digest = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -77,6 +78,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   mergeRequest: { kind: "mergeRequest", term: 7, generation: 2 },
   mergeEnd: { kind: "mergeEnd", term: 7, generation: 2, count: 200_000 },
   mergeAcknowledge: { kind: "mergeAcknowledge", generation: 2, sequence: 0x0102030405 },
+  ...configurationExamples,
 };
 const all: readonly PeerMessage[] = Object.values(examples);
 const frameOf = (message: PeerMessage): Uint8Array => encodeFrame(message, PROTOCOL_VERSION);
@@ -158,6 +160,13 @@ test("the numbers of messages are those of docs/protocol.md §5; none is another
     mergeRequest: 22,
     mergeEnd: 23,
     mergeAcknowledge: 24,
+    configurationState: 32,
+    configurationPropose: 33,
+    configurationVerdict: 34,
+    configurationCommit: 35,
+    configurationDone: 36,
+    configurationFetch: 37,
+    configurationVersion: 38,
   });
   const known = new Set([...messageTables.values()].map(({ type }) => type));
   for (let type = 0; type < 256; type++) {
