@@ -36,6 +36,7 @@ import {
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
   IPS_ASSURED,
+  IPS_EXPECTED,
   IPS_SEEN_REPLY,
 } from "../wire/sessionFields.ts";
 import {
@@ -213,6 +214,7 @@ function byState(program: Program, sending: SendingPolicy): void {
   program.find(CTA_TUPLE_ORIG, "message").add(STORE, Cell.Tuple);
   program.find(CTA_TUPLE_PROTO, "here").find(CTA_PROTO_NUM, "here");
   program.add(A_TO_X).add(LOAD_BYTE_AT_X, NLA_HEADER).add(STORE, Cell.Protocol);
+  unlessExpected(program);
   const classes: readonly (readonly [number, PolicyClass])[] = [
     [IPPROTO_TCP, PolicyClass.Tcp],
     [IPPROTO_UDP, PolicyClass.Udp],
@@ -234,6 +236,15 @@ function byState(program: Program, sending: SendingPolicy): void {
   program.label("state");
   protocolState(program);
   lookUp(program);
+}
+
+/** What a helper expected is told in every state. Leaves the protocol in A. */
+function unlessExpected(program: Program): void {
+  const stateless = program.fresh();
+  program.find(CTA_STATUS, "message").branch(IF_EQUAL, 0, { yes: stateless });
+  program.add(A_TO_X).add(LOAD_WORD_AT_X, NLA_HEADER).add(AND, IPS_EXPECTED);
+  program.branch(IF_EQUAL, 0, { no: "wanted" });
+  program.label(stateless).add(LOAD_MEMORY, Cell.Protocol);
 }
 
 /** Loads a table's two words and goes on to the state. */
@@ -262,7 +273,7 @@ function protocolState(program: Program): void {
 
 /** Index: state * 4, SEEN_REPLY as bit 0, ASSURED as bit 1 (wire/sessionPolicy.ts: policyIndex). */
 function lookUp(program: Program): void {
-  const [told, high, look, wanted] = [program.fresh(), program.fresh(), program.fresh(), program.fresh()];
+  const [told, high, look] = [program.fresh(), program.fresh(), program.fresh()];
   assert(IPS_SEEN_REPLY === 2 && IPS_ASSURED === 4, "the status' two bits are neighbours");
   program.label("status").find(CTA_STATUS, "message").branch(IF_EQUAL, 0, { yes: told });
   program.add(A_TO_X).add(LOAD_WORD_AT_X, NLA_HEADER).add(RIGHT_BY, 1).add(AND, 3);
@@ -271,8 +282,8 @@ function lookUp(program: Program): void {
   program.branch(IF_AT_LEAST, 32, { yes: high });
   program.add(A_TO_X).add(LOAD_MEMORY, Cell.Low).jump(look);
   program.label(high).add(AND, 31).add(A_TO_X).add(LOAD_MEMORY, Cell.High);
-  program.label(look).add(RIGHT_BY_X).add(AND, 1).branch(IF_EQUAL, 0, { no: wanted }).drop();
-  program.label(wanted);
+  program.label(look).add(RIGHT_BY_X).add(AND, 1).branch(IF_EQUAL, 0, { no: "wanted" }).drop();
+  program.label("wanted");
 }
 
 /** Drops what the exception describes; whatever does not match goes on behind it. */

@@ -3,6 +3,7 @@
 // record's layout (session.ts) and netlink's (conntrack.ts): both fill it, both write from it. Pure.
 
 /** Status bits of a session that a record carries (include/uapi/linux/netfilter/nf_conntrack_common.h). */
+export const IPS_EXPECTED = 0x001;
 export const IPS_SEEN_REPLY = 0x002;
 export const IPS_ASSURED = 0x004;
 export const IPS_FIXED_TIMEOUT = 0x400;

@@ -11,6 +11,7 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
+  IPS_EXPECTED,
   ProtocolKind,
   protocolKind,
   type SessionFields,
@@ -214,19 +215,30 @@ export class SessionPolicy {
     });
   }
 
-  /** The record that an entry, or an event of it, deserves; 0 for none. */
+  /**
+   * The record that an entry, or an event of it, deserves; 0 for none. A session that a helper expected is sent from
+   * its first packet on: it may come from outside, where no placement makes it anew, and what expected it is used up.
+   */
   recordFor(fields: SessionFields): SessionOperation | 0 {
     if ((fields.mark & MARK_LINK_MASK) === 0) return 0;
     const table = this.#words[policyClass(fields.protocol)]!;
-    const word = table[policyIndex(fields.protocolState, fields.status)]! as SessionOperation | 0;
+    let word = table[policyIndex(fields.protocolState, fields.status)]! as SessionOperation | 0;
+    if (word === 0 && (fields.status & IPS_EXPECTED) !== 0) word = SessionOperation.Create;
     return word !== 0 && this.#isExcepted(fields) ? 0 : word;
+  }
+
+  /** Whether sessions like this one are sent in any state at all: the pair's, and no exception. */
+  carries(fields: SessionFields): boolean {
+    return (fields.mark & MARK_LINK_MASK) !== 0 && !this.#isExcepted(fields);
   }
 
   /** Whether the end of this entry is worth a record: where `recordFor` may have given one for it. */
   wasSent(fields: SessionFields): boolean {
     if ((fields.mark & MARK_LINK_MASK) === 0) return false;
     const table = this.#ends[policyClass(fields.protocol)]!;
-    return table[policyIndex(fields.protocolState, fields.status)] === 1 && !this.#isExcepted(fields);
+    const told =
+      table[policyIndex(fields.protocolState, fields.status)] === 1 || (fields.status & IPS_EXPECTED) !== 0;
+    return told && !this.#isExcepted(fields);
   }
 
   #isExcepted(fields: SessionFields): boolean {

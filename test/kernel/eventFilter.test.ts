@@ -108,7 +108,7 @@ function eventOf(type: number, seen: Seen, filler: boolean): Uint8Array {
     seen.source.map((byte) => ~byte),
     443,
   );
-  message.be32(CTA_STATUS, 0x1b8 | (seen.replied ? 2 : 0) | (seen.assured ? 4 : 0));
+  message.be32(CTA_STATUS, 0x1b8 | (seen.replied ? 2 : 0) | (seen.assured ? 4 : 0) | (seen.expected ? 1 : 0));
   if (filler) message.be32(CTA_TIMEOUT, 600);
   if (seen.state !== 0)
     message.nested(CTA_PROTOINFO, (outer) =>
@@ -177,6 +177,7 @@ describe("the filter in the kernel's machine", () => {
                 state,
                 replied,
                 assured,
+                expected: false,
               };
               assert.equal(gatekeeper.passes(eventOf(NEW, seen, true)), wordOf(sending, seen) !== null);
               assert.equal(gatekeeper.passes(eventOf(DELETE, seen, true)), endOf(sending, seen));
@@ -195,6 +196,7 @@ describe("the filter in the kernel's machine", () => {
       state: 0,
       replied: true,
       assured: false,
+      expected: false,
     };
     const from = (portId: number, mark: number): Uint8Array => {
       const message = eventOf(NEW, { ...seen, mark }, true);

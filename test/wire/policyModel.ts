@@ -17,6 +17,8 @@ export interface Seen {
   readonly state: number;
   readonly replied: boolean;
   readonly assured: boolean;
+  /** A helper expected it. */
+  readonly expected: boolean;
 }
 
 const bits = (bytes: Uint8Array): string =>
@@ -40,6 +42,10 @@ export const isExcepted = (policy: SendingPolicy, seen: Seen): boolean =>
 /** `create`, `update` or nothing. */
 export function wordOf(policy: SendingPolicy, seen: Seen): "create" | "update" | null {
   if ((seen.mark & 0xff) === 0 || isExcepted(policy, seen)) return null;
+  return stateWordOf(policy, seen) ?? (seen.expected ? "create" : null);
+}
+
+function stateWordOf(policy: SendingPolicy, seen: Seen): "create" | "update" | null {
   const { protocol, state, replied, assured } = seen;
   if (protocol === 6) {
     switch (state) {
@@ -78,6 +84,7 @@ export function wordOf(policy: SendingPolicy, seen: Seen): "create" | "update" |
 export function endOf(policy: SendingPolicy, seen: Seen): boolean {
   if ((seen.mark & 0xff) === 0 || isExcepted(policy, seen)) return false;
   const { protocol, state, replied, assured } = seen;
+  if (seen.expected) return true;
   if (protocol === 132) return replied || state !== 1;
   if (protocol !== 6) return wordOf(policy, seen) !== null;
   if (policy.tcp === "opening") return true;
@@ -135,5 +142,6 @@ export const anySeen: fc.Arbitrary<Seen> = fc.constantFrom<4 | 6>(4, 6).chain((f
     state: fc.integer({ min: 0, max: 15 }),
     replied: fc.boolean(),
     assured: fc.boolean(),
+    expected: fc.boolean(),
   }),
 );

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { SessionOperation } from "../../src/wire/session.ts";
-import { IPS_ASSURED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
+import { IPS_ASSURED, IPS_EXPECTED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
 import { DEFAULT_SENDING, type SendingPolicy, SessionPolicy } from "../../src/wire/sessionPolicy.ts";
 import { anyPolicy, anySeen, endOf, type Seen, wordOf } from "./policyModel.ts";
 
@@ -37,6 +37,8 @@ const byDefault: readonly (readonly [string, number, number, number, SessionOper
   ["ICMPv6 answered", 58, 0, SEEN, Create, true],
   ["ESP answered", 50, 0, SEEN, Create, true],
   ["GRE assured", 47, 0, BOTH, Update, true],
+  ["TCP that a helper expected, SYN_SENT", 6, 1, IPS_EXPECTED, Create, true],
+  ["UDP that a helper expected, unanswered", 17, 0, IPS_EXPECTED, Create, true],
   ["SCTP COOKIE_ECHOED", 132, 3, SEEN, 0, true],
   ["SCTP ESTABLISHED", 132, 4, BOTH, Create, true],
   ["SCTP SHUTDOWN_SENT", 132, 5, BOTH, Update, true],
@@ -70,7 +72,11 @@ function fieldsOf(seen: Seen): SessionFields {
     originalB: seen.destinationPort,
     mark: seen.mark,
     protocolState: seen.state,
-    status: (seen.replied ? IPS_SEEN_REPLY : 0) | (seen.assured ? IPS_ASSURED : 0) | 0x1b8,
+    status:
+      (seen.replied ? IPS_SEEN_REPLY : 0) |
+      (seen.assured ? IPS_ASSURED : 0) |
+      (seen.expected ? IPS_EXPECTED : 0) |
+      0x1b8,
   });
 }
 
