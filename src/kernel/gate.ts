@@ -13,6 +13,8 @@
 // plain one, is three, because a table is made with an owner in a message of its own, empty: the bar comes before it,
 // with the old table's removal, and goes when the new gate was read back. At no instant is neither there.
 //
+// Reshaping (other interfaces, while it is held) is one transaction, too, and is carried out on another thread.
+//
 // The frames go through packet sockets: no address, no port, no firewall of the user's and no connection tracking
 // is on their way. What the rule dropped is known from `send` itself (ENOBUFS); what it let pass comes back through
 // a tap on the sending side, before the loopback device queues it, so a busy machine cannot delay the receipt.
@@ -31,6 +33,7 @@ import {
   type GateTimes,
   installText,
   lastingDigest,
+  reshapeText,
   SHUT_ELEMENT,
   withoutHandles,
 } from "./gateTable.ts";
@@ -62,6 +65,13 @@ export interface Gate {
    * is none, or one for other interfaces: install then. A plain table stays plain. @throws BoundaryError TABLE_OWNED
    */
   adopt(): { readonly held: boolean; readonly drained: boolean } | null;
+  /**
+   * Goes on with other service interfaces (each of which is there) and other lengths of leases, in one transaction and on another
+   * thread: meanwhile, whatever is held can be renewed, drained and shut as ever. An interface that is left out must be down: from
+   * then on nothing guards it. Rejects with a BoundaryError where the kernel refuses; everything is as it was then. One at a time;
+   * nothing but marks and `present` until it has settled.
+   */
+  reshape(services: readonly GateService[], times: GateTimes): Promise<void>;
   /** Renews what is held. False: it was not held (it lapsed, or was shut), or the gate's table is gone. */
   renew(kind: LeaseKind): boolean;
   /** Opens, held before or not; ends draining. False: the gate's table is gone, or `lo` is down. */
@@ -115,7 +125,10 @@ export function createGate(options: GateOptions): Gate {
 }
 
 class KernelGate implements Gate {
-  readonly #options: GateOptions;
+  #services: readonly GateService[];
+  #times: GateTimes;
+  /** The table is being changed, by us: what it looks like says nothing. */
+  #reshaping = false;
   readonly #marks: GateMarks;
   readonly #stampMac: string;
   readonly #channel: MarkChannel;
@@ -127,7 +140,8 @@ class KernelGate implements Gate {
   #devices = "";
 
   constructor(options: GateOptions) {
-    this.#options = options;
+    this.#services = options.services;
+    this.#times = options;
     this.#marks = drawMarks();
     const stamp = crypto.getRandomValues(new Uint8Array(6));
     stamp[0] = (stamp[0]! & 0xfc) | 0x02;
@@ -138,14 +152,11 @@ class KernelGate implements Gate {
   }
 
   install(): void {
-    const { services } = this.#options;
+    const services = this.#services;
     const operation = `install the gate (table netdev ${GATE_TABLE})`;
-    for (const { device } of services) {
-      if (libc.interfaceIndex(device) !== 0) continue;
-      throw new BoundaryError({ operation, code: "ENODEV", words: `there is no interface ${device}` });
-    }
+    requireAll(operation, services);
     this.#shape = "";
-    const text = installText(services, this.#marks, this.#options, this.#stampMac);
+    const text = installText(services, this.#marks, this.#times, this.#stampMac);
     const isBarred = this.#tables.replace({
       operation,
       name: GATE_TABLE,
@@ -166,11 +177,28 @@ class KernelGate implements Gate {
     const operation = `adopt the gate (table netdev ${GATE_TABLE})`;
     this.#tables.adopt(operation, GATE_TABLE);
     if (!this.#looksComplete(operation)) return null;
-    this.#tables.nft.run(operation, adoptText(this.#marks, this.#options, this.#stampMac));
+    this.#tables.nft.run(operation, adoptText(this.#marks, this.#times, this.#stampMac));
     this.#verifyNew(operation);
     const state = this.#elementsOf(operation, "state");
     const held = this.#elementsOf(operation, "held").length > 0 && !state.includes(SHUT_ELEMENT);
     return { held, drained: held && state.includes(DRAINED_ELEMENT) };
+  }
+
+  async reshape(services: readonly GateService[], times: GateTimes): Promise<void> {
+    const operation = `change the gate (table netdev ${GATE_TABLE})`;
+    if (this.#reshaping || this.#shape === "")
+      throw new BoundaryError({ operation, code: "NOT_IN_PLACE", words: "it is not whole at the moment" });
+    requireAll(operation, services);
+    const text = reshapeText(this.#services, services, this.#marks, times, this.#stampMac);
+    this.#reshaping = true;
+    try {
+      await this.#tables.nft.runAside(operation, text);
+      this.#services = services;
+      this.#times = times;
+      this.#verifyNew(operation);
+    } finally {
+      this.#reshaping = false;
+    }
   }
 
   renew(kind: LeaseKind): boolean {
@@ -188,8 +216,9 @@ class KernelGate implements Gate {
 
   present(): boolean {
     if (this.#shape === "" || !this.#channel.send(this.#marks.probe)) return false;
+    if (this.#reshaping) return true;
     const generation = this.#reader.generation();
-    const devices = this.#reader.deviceIndices(this.#options.services);
+    const devices = this.#reader.deviceIndices(this.#services);
     if (generation === this.#generation && devices === this.#devices) return true;
     // Somebody's transaction, or a device that came or went: look whether it was about us.
     if (this.#reader.shape() !== this.#shape) return false;
@@ -201,7 +230,7 @@ class KernelGate implements Gate {
   remove(): void {
     const socket = openRouteSocket();
     try {
-      for (const { device } of this.#options.services)
+      for (const { device } of this.#services)
         if (libc.interfaceIndex(device) !== 0) setLinkUp(socket, device, false);
     } finally {
       socket.close();
@@ -221,9 +250,9 @@ class KernelGate implements Gate {
   #verifyNew(operation: string): void {
     // Generation first: what changes after it was read is looked at by the next `present`.
     this.#generation = this.#reader.generation();
-    this.#devices = this.#reader.deviceIndices(this.#options.services);
+    this.#devices = this.#reader.deviceIndices(this.#services);
     this.#shape = this.#reader.shape();
-    const expected = completeShape(this.#options.services).join("\n");
+    const expected = completeShape(this.#services).join("\n");
     const found = withoutHandles(this.#shape).join("\n");
     if (found !== expected) {
       this.#shape = "";
@@ -241,11 +270,11 @@ class KernelGate implements Gate {
   }
 
   #looksComplete(operation: string): boolean {
-    const expected = completeShape(this.#options.services).join("\n");
+    const expected = completeShape(this.#services).join("\n");
     if (withoutHandles(this.#reader.shape()).join("\n") !== expected) return false;
     try {
       const listing = this.#tables.nft.stateless(operation, `list table netdev ${GATE_TABLE}`);
-      return listing.includes(`"${lastingDigest(this.#options.services)}"`);
+      return listing.includes(`"${lastingDigest(this.#services)}"`);
     } catch (error) {
       if (isAbsent(error)) return false;
       throw error;
@@ -261,6 +290,14 @@ class KernelGate implements Gate {
         typeof element === "number" ? element : element.elem.val,
       );
     });
+  }
+}
+
+/** A chain may be hung on a name that is nobody's: newer kernels wait for it. */
+function requireAll(operation: string, services: readonly GateService[]): void {
+  for (const { device } of services) {
+    if (libc.interfaceIndex(device) !== 0) continue;
+    throw new BoundaryError({ operation, code: "ENODEV", words: `there is no interface ${device}` });
   }
 }
 

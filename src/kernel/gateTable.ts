@@ -17,6 +17,7 @@ import {
 } from "../wire/netlink.ts";
 import { errno, interfaceIndex } from "./libc.ts";
 import { NetlinkSocket } from "./netlink.ts";
+import { commandsOf } from "./tableText.ts";
 
 export const GATE_TABLE = "understudy-gate";
 
@@ -98,14 +99,18 @@ function serviceChains(service: GateService): string {
  }
  chain ${egressChain(service.device)} {
   ${head("egress")}
-  ${SHUT} @state counter drop
-  ${HELD} != @held counter drop
-  ${DRAINED} != @state accept
-  arp operation reply drop
-  icmpv6 type nd-neighbor-advert drop
-  ${setSource(service.portMac)} accept
+  ${egressRules(service).join("\n  ")}
  }`;
 }
+
+const egressRules = (service: GateService): readonly string[] => [
+  `${SHUT} @state counter drop`,
+  `${HELD} != @held counter drop`,
+  `${DRAINED} != @state accept`,
+  "arp operation reply drop",
+  "icmpv6 type nd-neighbor-advert drop",
+  `${setSource(service.portMac)} accept`,
+];
 
 /** Everything but the marks, the stamp and the lengths of the leases: what an adopting heart keeps. */
 function lastingPart(services: readonly GateService[]): string {
@@ -151,9 +156,43 @@ ${lastingPart(services)}
 
 /** One transaction: new marks, nothing else of the gate touched, and no bar left of an install that was cut short. */
 export function adoptText(marks: GateMarks, times: GateTimes, stampMac: string): string {
-  const rules = renewRules(marks, times, stampMac);
-  const added = rules.map((rule) => `add rule netdev ${GATE_TABLE} ${RENEW_CHAIN} ${rule}`);
-  return `${NO_BAR}flush chain netdev ${GATE_TABLE} ${RENEW_CHAIN}\n${added.join("\n")}\n`;
+  return NO_BAR + refilled(RENEW_CHAIN, renewRules(marks, times, stampMac));
+}
+
+/** Other rules in a chain that stays. */
+function refilled(chain: string, rules: readonly string[]): string {
+  const added = rules.map((rule) => `add rule netdev ${GATE_TABLE} ${chain} ${rule}\n`);
+  return `flush chain netdev ${GATE_TABLE} ${chain}\n${added.join("")}`;
+}
+
+/**
+ * One transaction from the gate of `before` to that of `after`, with everything that is held, drained or shut as it is: chains of
+ * services that come or go, the marks' rules for other lengths of leases. A service is the same where its device is.
+ */
+export function reshapeText(
+  before: readonly GateService[],
+  after: readonly GateService[],
+  marks: GateMarks,
+  times: GateTimes,
+  stampMac: string,
+): string {
+  const table = `netdev ${GATE_TABLE}`;
+  const gone = before.filter(({ device }) => !after.some((service) => service.device === device));
+  const come = after.filter(({ device }) => !before.some((service) => service.device === device));
+  const changed = after.filter((service) =>
+    before.some(({ device, portMac }) => device === service.device && portMac !== service.portMac),
+  );
+  const deletion = gone
+    .flatMap(({ device }) => [ingressChain(device), egressChain(device)])
+    .map((chain) => `flush chain ${table} ${chain}\ndelete chain ${table} ${chain}\n`);
+  return [
+    ...deletion,
+    ...changed.map((service) => refilled(egressChain(service.device), egressRules(service))),
+    come.length === 0 ? "" : commandsOf(`table ${table} {${come.map(serviceChains).join("")}\n}\n`),
+    refilled(RENEW_CHAIN, renewRules(marks, times, stampMac)),
+    `delete chain ${table} ${DIGEST_CHAIN}\n`,
+    `add chain ${table} ${DIGEST_CHAIN} {\n  comment "${lastingDigest(after)}"\n}\n`,
+  ].join("");
 }
 
 /**

@@ -24,7 +24,9 @@ interface Natives {
   output(context: unknown): string;
   error(context: unknown): string;
   run(context: unknown, text: string): number;
-  runFile(context: unknown, path: string): number;
+  runFile: ((context: unknown, path: string) => number) & {
+    async(context: unknown, path: string, done: (error: unknown, result: number) => void): void;
+  };
 }
 
 let loaded: Natives | null = null;
@@ -54,7 +56,7 @@ function natives(): Natives {
     bufferError: lib.func("int nft_ctx_buffer_error(void *)"),
     output: lib.func("const char *nft_ctx_get_output_buffer(void *)"),
     error: lib.func("const char *nft_ctx_get_error_buffer(void *)"),
-    runFile: lib.func("int nft_run_cmd_from_filename(void *, const char *)"),
+    runFile: lib.func("int nft_run_cmd_from_filename(void *, const char *)") as Natives["runFile"],
     run: lib.func("int nft_run_cmd_from_buffer(void *, const char *)"),
   };
   return loaded;
@@ -63,6 +65,8 @@ function natives(): Natives {
 export class Nftables {
   readonly #natives: Natives;
   #context: unknown;
+  /** A transaction is under way on another thread: the library's context is not to be touched meanwhile. */
+  #busy = false;
 
   /** @throws BoundaryError NO_LIBNFTABLES */
   constructor() {
@@ -81,6 +85,30 @@ export class Nftables {
     return this.#execute(operation, text, 0);
   }
 
+  /**
+   * `run` on another thread: this one goes on while the kernel, or somebody else's commit, takes its time. Nothing else may be
+   * asked of this object until it has settled. Rejects as `run` throws.
+   */
+  async runAside(operation: string, text: string): Promise<void> {
+    this.#prepare(0);
+    const file = memoryFile("nft");
+    this.#busy = true;
+    try {
+      writeFileSync(file, text);
+      const result = await new Promise<number>((resolve, reject) => {
+        this.#natives.runFile.async(this.#context, `/proc/self/fd/${file}`, (error, value) => {
+          if (error === null || error === undefined) resolve(value);
+          else reject(error);
+        });
+      });
+      const words = (this.#natives.error(this.#context) ?? "").trim();
+      if (result !== 0) throw refusal(operation, words, text);
+    } finally {
+      this.#busy = false;
+      close(file);
+    }
+  }
+
   /** `run` without counters and set elements: for comparing what is there with what should be. */
   stateless(operation: string, text: string): string {
     return this.#execute(operation, text, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE);
@@ -93,6 +121,7 @@ export class Nftables {
     return (parsed.nftables ?? []).filter((object) => !("metainfo" in object));
   }
 
+  /** Not while `runAside` is under way. */
   close(): void {
     if (this.#context !== null) this.#natives.free(this.#context);
     this.#context = null;
@@ -110,9 +139,14 @@ export class Nftables {
     }
   }
 
-  #execute(operation: string, text: string, flags: number): string {
+  #prepare(flags: number): void {
     if (this.#context === null) throw new Error("nftables: used after close");
+    if (this.#busy) throw new BoundaryError({ operation: "ask nftables", code: "BUSY" });
     this.#natives.setFlags(this.#context, flags);
+  }
+
+  #execute(operation: string, text: string, flags: number): string {
+    this.#prepare(flags);
     const result = this.#run(text);
     // The error buffer holds warnings too; only the result says whether it was refused.
     const output = this.#natives.output(this.#context) ?? "";

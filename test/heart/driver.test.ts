@@ -18,6 +18,7 @@ function recordingGate(journal: string[], held: { value: boolean }): Gate {
     install: () => void journal.push("install"),
     isProtected: () => false,
     adopt: () => null,
+    reshape: async () => undefined,
     renew: (kind) => note(`renew ${kind}`, held.value),
     open: (kind) => note(`open ${kind}`, true),
     drain: () => note("drain", true),

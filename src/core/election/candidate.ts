@@ -2,10 +2,11 @@
 // will stay shut (a grant, I4) is what opens the gate. The same word lets a lapsed active go on, and a leaving peer
 // gives it with its last heartbeat. Pure.
 
+import { LEASE_MS_MIN } from "../../base/limits.ts";
 import { GateState, Role } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { decideOpening, startCandidacy } from "./lease.ts";
-import { compareIdle } from "./score.ts";
+import { compareIdle, isComparable } from "./score.ts";
 import { sendHeartbeat } from "./speak.ts";
 import {
   type ElectionState,
@@ -37,9 +38,11 @@ export const isEligible = (state: ElectionState): boolean =>
 
 /**
  * A grant is worth as much as is left of the wait that the peer has promised: it opens on its own no earlier than
- * `dead + lease` after it heard the sequence that it echoes; our lease has to end before that, clocks 5 % apart.
+ * `dead + lease` after it heard the sequence that it echoes; our lease has to end before that, clocks 5 % apart. Where
+ * it may have other timers than ours, it has promised no more than the shortest lease that can be configured.
  */
-const grantAgeMaxMs = (state: ElectionState): number => 0.75 * state.config.timers.leaseMs;
+export const grantAgeMaxMs = (state: ElectionState, message: HeartbeatMessage): number =>
+  0.75 * (isComparable(state, message) ? state.config.timers.leaseMs : LEASE_MS_MIN);
 
 /** Nobody is active and both are heard: candidate or not, by comparison. Judged once a turn. */
 export function considerCandidacy(state: ElectionState, now: number, effects: ElectionEffect[]): void {
@@ -84,7 +87,7 @@ export function openAfterGrant(
 ): boolean {
   if (state.late || !isEligible(state) || message.gate !== GateState.Shut) return false;
   const age = echoAgeMs(state, now);
-  const limit = grantAgeMaxMs(state);
+  const limit = grantAgeMaxMs(state, message);
   if (age > limit) return false;
   if (!message.leaving) {
     if (!state.candidate || message.candidate || message.role === Role.Active) return false;

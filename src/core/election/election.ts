@@ -21,6 +21,7 @@ import {
   watchIsolation,
 } from "./arbiter.ts";
 import { considerCandidacy, isEligible } from "./candidate.ts";
+import { onConfiguration } from "./configure.ts";
 import { advanceHandover, compareWhenDue, onCommand } from "./handover.ts";
 import {
   beatWhenDue,
@@ -44,6 +45,9 @@ import {
 import { onTermStored, storeWhenDue } from "./terms.ts";
 import type { ElectionConfig, ElectionEffect, ElectionInput } from "./types.ts";
 
+/** Of the configuration's digest, as a heartbeat carries it. */
+const DIGEST_DIGITS = 16;
+
 /** An answer of the segment takes a wake-up of the one who answers and one of ours. */
 const REOPEN_WAIT_MS = 5;
 
@@ -58,6 +62,7 @@ export function electionConfigOf(config: Config): ElectionConfig {
       singleMac: service.singleMac,
       ignored: config.links.some((link) => link.service === service && !link.enabled),
     })),
+    digest: config.digest.slice(0, DIGEST_DIGITS),
   };
 }
 
@@ -117,6 +122,9 @@ export function step(
       return;
     case "term-stored":
       onTermStored(state, input);
+      return;
+    case "configuration":
+      onConfiguration(state, now, input);
       return;
     case "gate-missing":
       onGateMissing(state, now, effects);

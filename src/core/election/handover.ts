@@ -4,9 +4,10 @@
 import { GateState, peerOf, Role } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { setAlarm } from "./alarms.ts";
+import { grantAgeMaxMs } from "./candidate.ts";
 import { decideOpening, endHandover, lapse, shutGate, startCandidacy } from "./lease.ts";
 import { isBlind } from "./readiness.ts";
-import { canForward, isPeerBlind, missingOnPeer, ownScore, peerScore } from "./score.ts";
+import { canForward, isPeerBlind, missingOnPeer, ownScore, peerScore, scoreAhead } from "./score.ts";
 import { sendHeartbeat } from "./speak.ts";
 import {
   CANNOT_FORWARD_MS,
@@ -68,7 +69,7 @@ function whyNotOrdered(state: ElectionState, now: number): string | null {
   const why = whyNotReady(state, now, "ready");
   if (why !== null) return why;
   // By comparison it would hand back within half a second.
-  return message !== null && peerScore(message) < ownScore(state, now)
+  return message !== null && scoreAhead(state, ownScore(state, now), message) > 0
     ? `the other node is worse off and would hand back at once: nobody answers it on ${missingOnPeer(state, now, message)}`
     : null;
 }
@@ -198,7 +199,7 @@ export function reopenAfterWithdrawal(
     return false;
   if (message.echo < handover.withdrawnSequence) return false;
   const age = echoAgeMs(state, now);
-  const limit = 0.75 * state.config.timers.leaseMs;
+  const limit = grantAgeMaxMs(state, message);
   if (age > limit) return false;
   endHandover(state, effects, "the other node did not open its gate; this node stays active");
   const notAfter = now - age + limit;
@@ -265,11 +266,11 @@ export function compareWhenDue(state: ElectionState, now: number, effects: Elect
   }
   const own = ownScore(state, now);
   const { message } = state.peer;
-  const peer = message !== null && peerHeard(state, now) ? peerScore(message) : 0;
-  state.betterCount = peer > own ? state.betterCount + 1 : 0;
+  const isPeerBetter = message !== null && peerHeard(state, now) && scoreAhead(state, own, message) < 0;
+  state.betterCount = isPeerBetter ? state.betterCount + 1 : 0;
   if (canForward(own)) state.cannotForwardSince = -1;
   else if (state.cannotForwardSince < 0) state.cannotForwardSince = now;
-  setAlarm(state, "cannot-forward", state.cannotForwardSince >= 0 && peer <= own, effects);
+  setAlarm(state, "cannot-forward", state.cannotForwardSince >= 0 && !isPeerBetter, effects);
   if (state.handover !== null || state.leaveRequest >= 0) return;
   if (state.betterCount >= COMPARE_HYSTERESIS) handOverIfBetter(state, now, own);
   else if (isDaemonWedged(state, now) && whyNotReady(state, now, "was-ready") === null) {

@@ -20,12 +20,17 @@ export const isBlind = (state: ElectionState): boolean =>
 const isTermStored = (state: ElectionState): boolean =>
   holdsGate(state) || nextKnownTerm(state) <= state.storedReserved;
 
+/** Heart and daemon speak of the same: while one goes on to another configuration, the other's word is about the last one. */
+const isOneConfiguration = (state: ElectionState): boolean =>
+  state.config.digest === undefined || state.daemon?.configurationDigest === state.config.digest;
+
 /**
  * What the heartbeat says as `ready`: the daemon's word, while it is fresh, a term on disk, and segments that work
  * (failover §5, §6).
  */
 export const isReady = (state: ElectionState, now: number): boolean =>
   state.daemon?.ready === true &&
+  isOneConfiguration(state) &&
   isDaemonFresh(state, now) &&
   isDressed(state) &&
   !isBlind(state) &&

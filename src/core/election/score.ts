@@ -4,6 +4,7 @@
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { isReady, segmentNames } from "./readiness.ts";
 import { type ElectionState, isDressed, isPreferred, usableBits } from "./state.ts";
+import { BETWEEN_CONFIGURATIONS } from "./types.ts";
 
 const LAN_BIT = 1;
 /** More than any number of segments: a node that can forward is better than any that cannot. */
@@ -20,13 +21,33 @@ export function scoreOf(usable: number): number {
   return (forwards ? FORWARDS : 0) + count;
 }
 
+/**
+ * The two have the same configuration: the same bit is the same segment on both. Otherwise, for the moments in which a new one
+ * takes effect on one node after the other, only the LAN's bit is, and whether any link works at all.
+ */
+export const isComparable = (state: ElectionState, message: HeartbeatMessage): boolean => {
+  const { digest } = state.config;
+  return (
+    digest === undefined || (digest !== BETWEEN_CONFIGURATIONS && digest === message.configurationDigest)
+  );
+};
+
+/** How much better (positive) or worse `own` is than the peer's score, as far as the two can be compared. */
+export const scoreAhead = (state: ElectionState, own: number, message: HeartbeatMessage): number => {
+  const peer = peerScore(message);
+  return isComparable(state, message) ? own - peer : Number(canForward(own)) - Number(canForward(peer));
+};
+
 export const canForward = (score: number): boolean => score >= FORWARDS;
 
 export const ownScore = (state: ElectionState, now: number): number => scoreOf(usableBits(state, now));
 
 /** Names of the segments that work here and do not on the peer; empty where there is none. */
-export const missingOnPeer = (state: ElectionState, now: number, peer: HeartbeatMessage): string =>
-  segmentNames(state, usableBits(state, now) & ~(peer.carrier & peer.witnessed));
+export function missingOnPeer(state: ElectionState, now: number, peer: HeartbeatMessage): string {
+  const usable = peer.carrier & peer.witnessed;
+  if (isComparable(state, peer)) return segmentNames(state, usableBits(state, now) & ~usable);
+  return (usable & LAN_BIT) === 0 ? segmentNames(state, LAN_BIT) : "any link";
+}
 
 /** This node forwards, and the peer could not. */
 export const isPeerBlind = (state: ElectionState, now: number, peer: HeartbeatMessage): boolean =>
@@ -39,7 +60,7 @@ export const peerScore = (message: HeartbeatMessage): number => scoreOf(message.
  * preference (failover §5): an unplugged standby that claimed alone must not win over the node that served all along.
  */
 export function compareActives(state: ElectionState, now: number, peer: HeartbeatMessage): number {
-  const segments = ownScore(state, now) - peerScore(peer);
+  const segments = scoreAhead(state, ownScore(state, now), peer);
   if (segments !== 0) return segments;
   if (state.term !== peer.term) return state.term - peer.term;
   return isPreferred(state.config) ? 1 : -1;
@@ -53,8 +74,7 @@ export function compareIdle(state: ElectionState, now: number, peer: HeartbeatMe
   const dressed = Number(isDressed(state)) - Number(peer.dressed && !peer.leaving);
   if (dressed !== 0) return dressed;
   const own = ownScore(state, now);
-  const other = peerScore(peer);
-  const forwards = Number(canForward(own)) - Number(canForward(other));
+  const forwards = Number(canForward(own)) - Number(canForward(peerScore(peer)));
   if (forwards !== 0) return forwards;
   const position = state.daemon?.position;
   const positionTerm = (position?.term ?? 0) - peer.position.term;
@@ -63,7 +83,8 @@ export function compareIdle(state: ElectionState, now: number, peer: HeartbeatMe
   if (sequence !== 0) return sequence;
   const ready = Number(isReady(state, now)) - Number(peer.ready);
   if (ready !== 0) return ready;
-  if (own !== other) return own - other;
+  const segments = scoreAhead(state, own, peer);
+  if (segments !== 0) return segments;
   if (state.term !== peer.term) return state.term - peer.term;
   return isPreferred(state.config) ? 1 : -1;
 }

@@ -21,7 +21,7 @@ import {
   WITNESS_RECENT_MS,
   witnessBits,
 } from "./state.ts";
-import type { ElectionEffect } from "./types.ts";
+import { BETWEEN_CONFIGURATIONS, type ElectionEffect } from "./types.ts";
 
 /** The upper bound of the lease until the next heartbeat (I6): a long one is announced before it is taken. */
 function statedLeaseMs(state: ElectionState): number {
@@ -69,7 +69,7 @@ export function heartbeatOf(state: ElectionState, now: number): HeartbeatMessage
     leaseMs: statedLeaseMs(state),
     position: daemonPosition(state),
     sessions: daemon?.sessions ?? 0,
-    configurationDigest: daemon?.configurationDigest ?? "0000000000000000",
+    configurationDigest: config.digest ?? daemon?.configurationDigest ?? BETWEEN_CONFIGURATIONS,
     priority: config.priority[config.node],
     carrier: carrierBits(state),
     witnessed: witnessBits(state, now, WITNESS_RECENT_MS),

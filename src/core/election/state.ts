@@ -164,7 +164,8 @@ export interface Handover {
 }
 
 export interface ElectionState {
-  readonly config: ElectionConfig;
+  /** Replaced whole by a `configuration` (configure.ts). */
+  config: ElectionConfig;
   readonly unsafe: UnsafeElection;
   readonly startedAt: number;
   /** Of the last step. */
@@ -233,7 +234,7 @@ export interface ElectionState {
   gateMissing: boolean;
 
   readonly peer: PeerRecord;
-  readonly segments: SegmentRecord[];
+  segments: SegmentRecord[];
   /** Since when a witness has been heard on any segment without a break; -1 while isolated. */
   witnessedSince: number;
 
@@ -357,7 +358,7 @@ function newPeer(leaseMs: number): PeerRecord {
   };
 }
 
-function newSegment(carrier: boolean): SegmentRecord {
+export function newSegment(carrier: boolean): SegmentRecord {
   return {
     carrier,
     witnessAt: NEVER,

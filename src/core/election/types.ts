@@ -29,7 +29,15 @@ export interface ElectionConfig {
   readonly priority: { readonly a: number; readonly b: number };
   readonly timers: TimersConfig;
   readonly segments: readonly ElectionSegment[];
+  /**
+   * First 8 bytes of the configuration's SHA-256, 16 hex digits, as heart has it: bits of segments and lengths of leases are
+   * compared only with a peer that has the same. `BETWEEN_CONFIGURATIONS`: with none. Absent: with any (the simulator).
+   */
+  readonly digest?: string;
 }
+
+/** Of a node that is just going from one configuration to another: equal to nobody's. */
+export const BETWEEN_CONFIGURATIONS = "0000000000000000";
 
 /** What heart finds when it starts. */
 export interface ElectionStart {
@@ -95,6 +103,16 @@ export type ElectionInput =
   | { readonly kind: "command"; readonly command: "handover" | "leave"; readonly request: number }
   | { readonly kind: "term-stored"; readonly ok: true; readonly reserved: Term }
   | { readonly kind: "term-stored"; readonly ok: false; readonly words: string }
+  /**
+   * Heart goes on with another configuration. `origins`: for each segment of it its index in the one before, -1 where it is
+   * new; `carriers`: of each. Nothing that names a segment by its old index may come behind it.
+   */
+  | {
+      readonly kind: "configuration";
+      readonly config: ElectionConfig;
+      readonly origins: readonly number[];
+      readonly carriers: readonly boolean[];
+    }
   /** The gate's table was removed by somebody; the driver has taken the service interfaces down. */
   | { readonly kind: "gate-missing" }
   /** It is back, shut. */
