@@ -79,7 +79,8 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	play --scenario placement; \
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
-	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated; do \
+	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated \
+	  reboot-standby mid-snapshot stale sync-lost paths-cut loss on-off storm slow-standby churn; do \
 	  play --scenario $$name; \
 	done; \
 	exit $$status

@@ -116,6 +116,9 @@ const natives = {
   sendmmsg: lib.func("int sendmmsg(int, uint8_t *, uint32_t, int)"),
   poll: lib.func("int poll(uint8_t *, uint64_t, int)"),
   ppoll: lib.func("int ppoll(uint8_t *, uint64_t, const uint8_t *, void *)"),
+  epoll_create1: lib.func("int epoll_create1(int)"),
+  epoll_ctl: lib.func("int epoll_ctl(int, int, int, const uint8_t *)"),
+  epoll_wait: lib.func("int epoll_wait(int, uint8_t *, int, int)"),
   close: lib.func("int close(int)"),
   fcntl: lib.func("int fcntl(int, int, int)"),
   open: lib.func("int open(const char *, int, int)"),
@@ -215,6 +218,24 @@ export function poll(descriptors: Bytes, count: number, timeoutMs: number): numb
 export function ppoll(descriptors: Bytes, count: number, timeout: Bytes): number {
   return raw(natives.ppoll(descriptors, count, timeout, null) as number);
 }
+/** A set of descriptors that the kernel keeps: what it costs to wait does not grow with their number. */
+export function epollCreate(): number {
+  return checked("open an epoll set", natives.epoll_create1(SOCK_CLOEXEC) as number);
+}
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+/** `event` is one `struct epoll_event` (EPOLL_EVENT_BYTES, EPOLL_DATA_AT). 0, or -errno. */
+export function epollControl(epoll: number, action: number, fd: number, event: Bytes): number {
+  return raw(natives.epoll_ctl(epoll, action, fd, event) as number);
+}
+/** What is ready now, without waiting: how many `struct epoll_event`s were written into `events`, or -errno. */
+export function epollReady(epoll: number, events: Bytes): number {
+  return raw(natives.epoll_wait(epoll, events, Math.floor(events.length / EPOLL_EVENT_BYTES), 0) as number);
+}
+/** `struct epoll_event { uint32_t events; uint64_t data; }` is packed on x86-64, and nowhere else (linux/eventpoll.h). */
+export const EPOLL_DATA_AT = process.arch === "x64" ? 4 : 8;
+export const EPOLL_EVENT_BYTES = EPOLL_DATA_AT + 8;
 /** As poll, on a worker thread: the event loop stays free. Resolves to the count ready or -errno. */
 export function pollAsync(descriptors: Bytes, count: number, timeoutMs: number): Promise<number> {
   return new Promise((resolve) => {
@@ -269,11 +290,14 @@ export function processors(): readonly number[] {
     (cpu) => ((set[cpu >> 3] ?? 0) & (1 << (cpu & 7))) !== 0,
   );
 }
-/** Confines the calling thread, and every thread that it starts from then on, to these processors. True where allowed. */
-export function confineTo(cpus: readonly number[]): boolean {
+/**
+ * Confines a thread (0: the calling one, and every thread that it starts from then on) to these processors. One that
+ * waits on another processor is moved at once. True where allowed.
+ */
+export function confineTo(cpus: readonly number[], threadId = 0): boolean {
   const set = new Uint8Array(CPU_SET_BYTES);
   for (const cpu of cpus) set[cpu >> 3]! |= 1 << (cpu & 7);
-  return (natives.sched_setaffinity(0, set.length, set) as number) === 0;
+  return (natives.sched_setaffinity(threadId, set.length, set) as number) === 0;
 }
 /** Niceness of this process (PRIO_PROCESS), -20 first to 19 last. True where allowed. */
 export function setNiceness(niceness: number): boolean {

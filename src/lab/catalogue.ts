@@ -19,6 +19,8 @@ export interface ScenarioSpec {
    * real-time priority.
    */
   readonly starved?: true;
+  /** Beside what is asked for: sessions in the kernels' tables, and connections that one process holds open. */
+  readonly more?: { readonly sessions: number; readonly connections?: number };
   /** Each node has its state on a small disk of its own, which can be filled. */
   readonly ownDisk?: true;
 }
@@ -144,6 +146,10 @@ const SPECS = {
     gapMaxMs: 100,
     ownDisk: true,
   },
+  "kinds-handover": {
+    happened: "The active role was handed over, on command, with sessions of every kind under way.",
+    lossless: true,
+  },
   saturated: {
     happened: "Busy loops, fork loops and a disk writer took all that the machine has.",
     stallMaxMs: OUTAGE_STALL_MS,
@@ -153,6 +159,59 @@ const SPECS = {
 
 export type ScenarioName = keyof typeof SPECS;
 export const SCENARIOS = Object.keys(SPECS) as readonly ScenarioName[];
+  "reboot-standby": {
+    happened: "The standby lost its power and booted; once it was ready, the active died.",
+    gapMaxMs: 100,
+    more: { sessions: 1000, connections: 1000 },
+  },
+  "mid-snapshot": {
+    happened:
+      "The active died while a standby that had just booted was fetching the sessions: at 10, 50 and 90 %.",
+    stallMaxMs: OUTAGE_STALL_MS,
+    more: { sessions: 20_000 },
+  },
+  stale: {
+    happened:
+      "The standby's daemon was started over a kernel full of sessions that were over or had changed.",
+    lossless: true,
+    more: { sessions: 10_000 },
+  },
+  "sync-lost": {
+    happened: "The sync cable went dead; then the active died while replication went by another path.",
+    gapMaxMs: 100,
+    more: { sessions: 3000, connections: 500 },
+  },
+  "paths-cut": {
+    happened: "Replication was dropped on every path for a while; heartbeats were not.",
+    lossless: true,
+    more: { sessions: 2000, connections: 2000 },
+  },
+  loss: {
+    happened: "The sync cable lost 1 % of all frames, under 5,000 new sessions a second.",
+    lossless: true,
+    more: { sessions: 105_000 },
+  },
+  "on-off": {
+    happened: "The same traffic passed once with replication and once without.",
+    lossless: true,
+    more: { sessions: 6000, connections: 6000 },
+  },
+  storm: {
+    happened: "The active died while 2,000 TCP connections a second were being opened.",
+    gapMaxMs: 100,
+    more: { sessions: 8000, connections: 8000 },
+  },
+  "slow-standby": {
+    happened:
+      "The standby's daemon stood still for half a minute, under 5,000 new sessions a second on the active.",
+    lossless: true,
+    more: { sessions: 150_000 },
+  },
+  churn: {
+    happened: "Sessions were opened, changed and closed by the thousand, for minutes.",
+    lossless: true,
+    more: { sessions: 100_000, connections: 10_000 },
+  },
 export const specOf = (name: ScenarioName): ScenarioSpec => SPECS[name];
 
 /** What users of other products complain about, and the scenario that shows it here (`--scenario complaint-5`). */
@@ -176,6 +235,19 @@ export const COMPLAINTS: Readonly<
   "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
   "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },
 };
+  "complaint-8": {
+    scenario: "paths-cut",
+    about: "one node never sends its states, and nobody notices",
+  },
+  "complaint-10": {
+    scenario: "reboot-standby",
+    about: "after a reboot of the standby long-lived connections are not sent again",
+  },
+  "complaint-11": { scenario: "on-off", about: "connections are dropped whenever replication is on" },
+  "complaint-12": {
+    scenario: "storm",
+    about: "the first packets meet a node that does not have the state yet",
+  },
 
 /** Names that `--scenario` takes. */
 export const SCENARIO_WORDS: readonly string[] = [...SCENARIOS, ...Object.keys(COMPLAINTS)];

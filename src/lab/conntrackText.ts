@@ -81,7 +81,7 @@ export function compareTables(active: Table, standby: Table): Difference {
       continue;
     }
     common += 1;
-    if (other.reply === entry.reply && other.mark === entry.mark && other.state === entry.state) continue;
+    if (isSame(other, entry)) continue;
     wrong += 1;
     note(`wrong ${key}: active ${describe(entry)}, standby ${describe(other)}`);
   }
@@ -92,6 +92,25 @@ export function compareTables(active: Table, standby: Table): Difference {
 }
 
 const describe = (entry: Entry): string => `${entry.reply} mark ${entry.mark} ${entry.state}`.trimEnd();
+
+/**
+ * Compares with an active that goes on changing: its table was read before and after the standby's. What was not the
+ * same in both readings has changed meanwhile, and is no difference, whatever the standby has.
+ */
+export function compareBetween(before: Table, standby: Table, after: Table): Difference {
+  const settled: Table = new Map();
+  for (const [key, entry] of before) {
+    const later = after.get(key);
+    if (later !== undefined && isSame(entry, later)) settled.set(key, entry);
+  }
+  const judged: Table = new Map();
+  for (const [key, entry] of standby)
+    if (settled.has(key) || (!before.has(key) && !after.has(key))) judged.set(key, entry);
+  return compareTables(settled, judged);
+}
+
+const isSame = (one: Entry, other: Entry): boolean =>
+  one.reply === other.reply && one.mark === other.mark && one.state === other.state;
 
 export const isEqual = (difference: Difference): boolean =>
   difference.missing + difference.extra + difference.wrong === 0;

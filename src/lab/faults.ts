@@ -63,6 +63,79 @@ export async function cutHeartbeats(world: World, cut: boolean): Promise<void> {
   });
 }
 
+/** The log's connections cannot pass, on any path; heartbeats can. */
+export async function cutReplication(world: World, cut: boolean): Promise<void> {
+  const ports = NODES.flatMap((node) => nodeDevices(world.topology).map((device) => `"${node}-${device}"`));
+  const table = `table netdev replication {
+    chain ingress {
+      type filter hook ingress devices = { ${ports.join(", ")} } priority 0;
+      tcp dport 1148 drop
+      tcp sport 1148 drop
+    }
+  }`;
+  world.note(cut ? "replication is dropped on every path" : "replication passes again");
+  await run(["nft", "-f", "-"], {
+    inside: world.pids.get("switch")!,
+    input: cut ? table : "delete table netdev replication\n",
+  });
+}
+
+/** Of all frames between the nodes on `device`, so many in a hundred are lost at random, both ways; 0: none any more. */
+export async function setLoss(world: World, device: string, percent: number): Promise<void> {
+  const ports = NODES.map((node) => `"${node}-${device}"`).join(", ");
+  const table = `table netdev loss {
+    chain ingress {
+      type filter hook ingress devices = { ${ports} } priority 0;
+      numgen random mod 100 < ${percent} counter drop
+    }
+  }`;
+  world.note(
+    percent > 0 ? `${percent} % of all frames on ${device} are lost` : `no loss on ${device} any more`,
+  );
+  await run(["nft", "-f", "-"], {
+    inside: world.pids.get("switch")!,
+    input: percent > 0 ? table : "delete table netdev loss\n",
+  });
+}
+
+/**
+ * The log's connections towards a node get so much on each of `devices` and no more; nothing else is slowed. 0: as
+ * before. Frames leave one by one (no segmentation offload at the sender), so that it flows evenly.
+ */
+export async function slowReplication(
+  world: World,
+  towards: NodeName,
+  devices: readonly string[],
+  bytesPerSecond: number,
+): Promise<void> {
+  for (const device of devices) await slowPath(world, `${towards}-${device}`, device, bytesPerSecond);
+}
+
+async function slowPath(world: World, port: string, device: string, bytesPerSecond: number): Promise<void> {
+  const slow = bytesPerSecond > 0;
+  const filter = `filter add dev ${port} parent 1: protocol ip u32 match ip protocol 6 0xff`;
+  const lines = [
+    `qdisc add dev ${port} root handle 1: htb default 10`,
+    `class add dev ${port} parent 1: classid 1:10 htb rate 10gbit`,
+    `class add dev ${port} parent 1: classid 1:20 htb rate ${Math.ceil(bytesPerSecond * 8)}bit burst 3000`,
+    `${filter} match ip sport 1148 0xffff flowid 1:20`,
+    `${filter} match ip dport 1148 0xffff flowid 1:20`,
+  ];
+  world.note(
+    slow
+      ? `replication out of ${port} gets ${Math.round(bytesPerSecond / 1000)} kB/s`
+      : `${port} is as quick as before`,
+  );
+  for (const node of NODES)
+    await run(["ip", "link", "set", "dev", device, "gso_max_segs", slow ? "1" : "65535"], {
+      inside: world.pids.get(node)!,
+    });
+  await run(["tc", "-batch", "-"], {
+    inside: world.pids.get("switch")!,
+    input: slow ? `${lines.join("\n")}\n` : `qdisc del dev ${port} root\n`,
+  });
+}
+
 async function setPorts(
   world: World,
   node: NodeName,

@@ -38,7 +38,7 @@ export async function footprintOf(world: World, node: NodeName): Promise<Footpri
   return {
     processes: pids.length,
     descriptors: sum(pids.map(descriptorsOf)),
-    memoryMiB: Math.round(sum(pids.map(residentKiB)) / 1024),
+    memoryMiB: sum(pids.map(residentMiB)),
     kernelObjects: sum(counts),
   };
 }
@@ -67,9 +67,11 @@ function descriptorsOf(pid: number): number {
   }
 }
 
-function residentKiB(pid: number): number {
+/** Resident memory of a process; 0 where it is gone. */
+export function residentMiB(pid: number): number {
   try {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024);
   } catch {
     return 0;
   }

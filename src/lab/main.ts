@@ -71,8 +71,10 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
     if (own === null) enterUserNamespace(context.args);
     missing.push(own);
   }
-  const sessions = options.up ? 0 : options.live + options.background;
-  missing.push(missingConntrackRoom(sessions), missingDescriptors(options.live));
+  const more = options.up || options.scenario === null ? undefined : specOf(options.scenario).more;
+  const sessions = options.up ? 0 : options.live + options.background + (more?.sessions ?? 0);
+  const connections = Math.max(options.live, more?.connections ?? 0);
+  missing.push(missingConntrackRoom(sessions), missingDescriptors(connections));
   if (userNamespace && options.scenario !== null && specOf(options.scenario).starved === true)
     missing.push({
       what: `root: without it heart has no real-time priority, which is what ${options.scenario} is about`,

@@ -3,7 +3,15 @@
 
 import { sleep, until } from "./clock.ts";
 import { run } from "./commands.ts";
-import { compareTables, type Difference, isEqual, type Table, takeLine } from "./conntrackText.ts";
+import {
+  compareBetween,
+  compareTables,
+  type Difference,
+  isEqual,
+  type Table,
+  takeLine,
+} from "./conntrackText.ts";
+import type { World } from "./world.ts";
 
 /**
  * The pair's settled sessions in the kernel of the namespace that `inside` holds. One pass over both families and no
@@ -17,7 +25,7 @@ export async function readTable(inside: number): Promise<Table> {
 }
 
 /** Entries in a node's kernel, its own included: a counter that costs nothing to read. */
-async function countEntries(inside: number): Promise<number> {
+export async function countEntries(inside: number): Promise<number> {
   return Number((await run(["conntrack", "-C"], { inside })).stdout);
 }
 
@@ -64,6 +72,33 @@ export async function compareNodes(
     onWaiting(difference);
     await sleep(Math.min(1000, 100 + one.size / 100));
   }
+}
+
+/** One comparison while the active goes on: what changes while it is read is left out. */
+export async function compareOnce(
+  active: number,
+  standby: number,
+): Promise<{ readonly active: number; readonly standby: number; readonly difference: Difference }> {
+  const before = await readTable(active);
+  const other = await readTable(standby);
+  const after = await readTable(active);
+  return { active: after.size, standby: other.size, difference: compareBetween(before, other, after) };
+}
+
+/** TCP segments that were sent again, at either end of all sessions: the hosts' and the servers' own count. */
+export async function readRetransmissions(world: World): Promise<number> {
+  const ends = [...world.topology.hosts.map(({ name }) => name), "internet"];
+  const counts = await Promise.all(
+    ends.map(async (name) => {
+      const { stdout } = await run(["cat", "/proc/net/snmp"], { inside: world.pids.get(name)! });
+      const [names = [], values = []] = stdout
+        .split("\n")
+        .filter((line) => line.startsWith("Tcp:"))
+        .map((line) => line.split(" "));
+      return Number(values[names.indexOf("RetransSegs")]);
+    }),
+  );
+  return counts.reduce((total, count) => total + count, 0);
 }
 
 /** Every device that the pair made in a node's namespace (`us-...`): name -> MAC. */

@@ -15,6 +15,7 @@ const PROGRAMS: readonly (readonly [program: string, debianPackage: string])[] =
   ["nft", "nftables"],
   ["ip", "iproute2"],
   ["bridge", "iproute2"],
+  ["tc", "iproute2"],
   ["conntrack", "conntrack"],
   ["nsenter", "util-linux"],
   ["unshare", "util-linux"],

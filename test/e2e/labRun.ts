@@ -5,10 +5,25 @@ import { spawn } from "node:child_process";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ExitCode } from "../../src/base/errors.ts";
+import type { ScenarioName } from "../../src/lab/catalogue.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../bin/understudy", import.meta.url));
 /** The machine may be shared by two of these and more. */
 export const LAB_TIMEOUT_MS = 240_000;
+
+/** Scenarios about what the standby knows: replication.test.ts. */
+export const REPLICATION: readonly ScenarioName[] = [
+  "reboot-standby",
+  "mid-snapshot",
+  "stale",
+  "sync-lost",
+  "paths-cut",
+  "loss",
+  "on-off",
+  "storm",
+  "slow-standby",
+  "churn",
+];
 
 export interface LabRun {
   readonly code: number | null;

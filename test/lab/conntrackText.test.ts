@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { compareTables, isEqual, linkOf, type Table, takeLine } from "../../src/lab/conntrackText.ts";
+import fc from "fast-check";
+import {
+  compareBetween,
+  compareTables,
+  isEqual,
+  linkOf,
+  type Table,
+  takeLine,
+} from "../../src/lab/conntrackText.ts";
 
 const TCP =
   "ipv4     2 tcp      6 431999 ESTABLISHED src=10.20.1.1 dst=203.0.113.10 sport=40000 dport=7 src=203.0.113.10 dst=198.51.100.2 sport=7 dport=40000 [ASSURED] mark=1 use=1";
@@ -84,5 +92,55 @@ suite("conntrackText", () => {
     assert.equal(counts(TCP, TCP.replace("ESTABLISHED", "TIME_WAIT")), 1);
     assert.equal(counts(TCP, TCP.replace(" [ASSURED]", "")), 1);
     assert.equal(counts(UDP, UDP.replace("mark=536870914", "mark=2")), 0);
+  });
+});
+
+suite("an active that goes on changing while it is read", () => {
+  const one = (state: string): Table => new Map([["k", { reply: "r", mark: 1, state }]]);
+  const none: Table = new Map();
+  const counts = (before: Table, standby: Table, after: Table): readonly number[] => {
+    const { missing, extra, wrong } = compareBetween(before, standby, after);
+    return [missing, extra, wrong];
+  };
+
+  test("what stayed as it was is judged", () => {
+    assert.deepEqual(counts(one("A"), none, one("A")), [1, 0, 0]);
+    assert.deepEqual(counts(one("A"), one("B"), one("A")), [0, 0, 1]);
+    assert.deepEqual(counts(one("A"), one("A"), one("A")), [0, 0, 0]);
+    assert.deepEqual(counts(none, one("A"), none), [0, 1, 0]);
+  });
+
+  test("what came, went or changed meanwhile is no difference, whatever the standby has", () => {
+    for (const standby of [none, one("A"), one("B")]) {
+      assert.deepEqual(counts(none, standby, one("A")), [0, 0, 0]);
+      assert.deepEqual(counts(one("A"), standby, none), [0, 0, 0]);
+      assert.deepEqual(counts(one("A"), standby, one("B")), [0, 0, 0]);
+    }
+  });
+
+  test("on tables of any kind, against one key at a time", () => {
+    const states = fc.constantFrom(null, "A", "B");
+    const row = fc.record({ before: states, standby: states, after: states });
+    fc.assert(
+      fc.property(fc.array(row, { maxLength: 30 }), (rows) => {
+        const tables = (["before", "standby", "after"] as const).map((when): Table => {
+          const table: Table = new Map();
+          rows.forEach((cell, index) => {
+            const state = cell[when];
+            if (state !== null) table.set(`k${index}`, { reply: "r", mark: 1, state });
+          });
+          return table;
+        });
+        const expected = { missing: 0, extra: 0, wrong: 0 };
+        for (const { before, standby, after } of rows) {
+          if (before !== after || before === standby) continue;
+          if (before === null) expected.extra += 1;
+          else if (standby === null) expected.missing += 1;
+          else expected.wrong += 1;
+        }
+        const { missing, extra, wrong } = compareBetween(tables[0]!, tables[1]!, tables[2]!);
+        assert.deepEqual({ missing, extra, wrong }, expected);
+      }),
+    );
   });
 });

@@ -7,7 +7,7 @@ import { missingConntrackRoom, missingDescriptors, missingPrograms } from "../..
 suite("requirements", () => {
   test("programs that are not installed are named with their Debian packages", () => {
     const [missing] = missingPrograms("/nonexistent");
-    assert.match(missing!.what, /nft, ip, bridge, conntrack, nsenter, unshare/);
+    assert.match(missing!.what, /nft, ip, bridge, tc, conntrack, nsenter, unshare/);
     assert.match(missing!.advice, /apt-get install nftables iproute2 conntrack util-linux/);
   });
 

@@ -8,6 +8,7 @@ import { judgeLive, type LiveSession, lossOf, percentile } from "../../src/lab/t
 const alive: LiveSession = {
   kind: "echo",
   host: "h1",
+  port: 20_001,
   connected: true,
   failure: null,
   stallMs: 60,

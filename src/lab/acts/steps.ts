@@ -4,7 +4,8 @@
 import type { AlarmCode } from "../../core/alarms.ts";
 import { nowMs, sleep, until } from "../clock.ts";
 import { type NodeName, otherNode } from "../pair.ts";
-import { becomeEqual, becomeReady, observe, type Stage } from "../stage.ts";
+import { becomeEqual, becomeReady, observe, ScenarioFailure, type Stage } from "../stage.ts";
+import type { Streams } from "../streams.ts";
 
 /** What happens between "everything counts" and "everything was read". */
 export type Act = (stage: Stage) => Promise<void>;
@@ -87,4 +88,52 @@ export async function expectHandover(
   if (tookMs > bounds.withinMs)
     stage.late.push(`the handover took ${Math.round(tookMs)} ms, more than ${bounds.withinMs}`);
   await sleep(100);
+}
+
+const TAKEOVER_TIMEOUT_MS = 10_000;
+
+/** Waits until the other one serves in place of `from`; without it nothing that follows has a meaning. */
+export async function expectTakeover(stage: Stage, from: NodeName): Promise<void> {
+  const to = otherNode(from);
+  const taken = await until(TAKEOVER_TIMEOUT_MS, 20, async () => {
+    const heart = await stage.world.pair.heart(to);
+    return heart?.role === "active" && heart.gate === "open" ? true : null;
+  });
+  if (taken === null) throw new ScenarioFailure(`${to} did not take over from ${from}`);
+}
+
+const IDLE_RATE = 500;
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** Opens TCP sessions that say one thing and are silent from then on, and waits until both kernels have them. */
+export async function openIdle(stage: Stage, streams: Streams, count: number): Promise<number> {
+  const { opened, failures } = await streams.open({ count, rate: IDLE_RATE, talkMs: 0, livesMs: 0 });
+  if (opened < count) stage.problems.push(`${count - opened} idle sessions did not open: ${failures[0]}`);
+  stage.options.progress(`${opened} idle sessions open`);
+  await becomeEqual(stage, "with idle sessions");
+  return opened;
+}
+
+/**
+ * Every idle session is still there: first its far side speaks, which nobody lets in who does not know the session; then
+ * its near side.
+ */
+export async function expectIdle(stage: Stage, streams: Streams, count: number): Promise<void> {
+  const seen = async (isRight: (stream: { heard: number; answers: number }) => boolean): Promise<number> => {
+    let right = 0;
+    await until(ANSWER_TIMEOUT_MS, 200, async () => {
+      const report = await streams.report();
+      right = report.streams.filter((stream) => stream.failure === null && isRight(stream)).length;
+      return right === count ? true : null;
+    });
+    return right;
+  };
+  await streams.say();
+  const heard = await seen((stream) => stream.heard > 0);
+  await streams.speak();
+  const answered = await seen((stream) => stream.heard > 0 && stream.answers > 1);
+  stage.notes.push(
+    `${count} sessions that had been idle: the far side of ${heard} was let in, ${answered} went on in both directions.`,
+  );
+  if (answered < count) stage.problems.push(`${count - answered} of ${count} idle sessions were lost`);
 }

@@ -58,10 +58,16 @@ let udp: UdpWork | null = null;
 let tcp: { readonly order: Open; started: number; connecting: number; done: number; failed: number } | null =
   null;
 let pings: { readonly order: Open; readonly fds: number[]; done: number } | null = null;
+/** While it is on nothing is sent. */
+let paused = false;
 let work: { readonly order: Open; readonly startMs: number } | null = null;
 
 function onOrder(order: Order): void {
   if (order.kind === "open") begin(order as Open);
+  else if (order.kind === "pause" || order.kind === "resume") {
+    paused = order.kind === "pause";
+    reactor.answer(order.id, {});
+  }
   // The same sessions say the same again: what placed them once must place them alike.
   else if (order.kind === "again" && udp !== null) {
     Object.assign(udp, {
@@ -202,6 +208,7 @@ function openPings(order: Open): number[] {
 
 reactor.run((now) => {
   if (udp === null || work === null) return Infinity;
+  if (paused) return now + 20;
   const next = Math.min(turnUdp(udp, now), turnTcp(now));
   if (next !== Infinity) return next;
   const seconds = (now - work.startMs) / 1000;

@@ -31,6 +31,7 @@ interface Session {
   readonly seed: number;
   readonly echo: boolean;
   readonly host: string;
+  port: number;
   connected: boolean;
   failure: string | null;
   sending: EchoStream;
@@ -54,6 +55,8 @@ const sessions: Session[] = [];
 const echoes: Session[] = [];
 const buffer = Buffer.alloc(65536);
 const message = new Uint8Array(ECHO_BYTES);
+/** A `struct sockaddr_in` or `sockaddr_in6`: the port lies at 2 in both. */
+const ownAddress = new Uint8Array(28);
 let opening: { readonly order: Open; started: number; nextMs: number } | null = null;
 let markedMs = 0;
 
@@ -73,6 +76,7 @@ function report(): readonly LiveSession[] {
     return {
       kind: session.echo ? "echo" : "download",
       host: session.host,
+      port: session.port,
       connected: session.connected,
       failure: session.failure,
       // Silence that lasts still counts.
@@ -100,6 +104,7 @@ function open(order: Open, index: number): void {
     seed: index + 1,
     echo,
     host: host.name,
+    port: 0,
     connected: false,
     failure: null,
     sending: echoStream(),
@@ -119,6 +124,8 @@ function open(order: Open, index: number): void {
 
 function dial(session: Session): void {
   session.fd = connectTcp(session.client, session.server);
+  libc.getsockname(session.fd, ownAddress);
+  session.port = (ownAddress[2]! << 8) | ownAddress[3]!;
   session.startedMs = nowMs();
   reactor.watch(session.fd, libc.POLLOUT, () => {
     if (session.connected) receive(session);

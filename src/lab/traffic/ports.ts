@@ -3,6 +3,8 @@
 export const PORT_ECHO = 7;
 export const PORT_DOWNLOAD = 80;
 export const PORT_IDLE = 443;
+/** Streams: echoes of short messages, by the thousand. */
+export const PORT_STREAM = 8080;
 export const PORT_PING = 5000;
 /** UDP ports of the background sessions: from here on, as many as asked for. */
 export const PORT_BACKGROUND = 20_000;

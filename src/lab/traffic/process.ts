@@ -11,6 +11,9 @@ export type TrafficProgram =
   | "ping"
   | "backgroundServers"
   | "backgroundClients"
+  | "streamServers"
+  | "streamClients"
+  | "lag"
   | "chatter"
   | "flood"
   | "capture";

@@ -1,4 +1,4 @@
-// The loop under every traffic process: one `ppoll` over raw sockets, one deadline, and the laboratory's orders on
+// The loop under every traffic process: one wait for raw sockets, one deadline, and the laboratory's orders on
 // standard input. Raw and synchronous so that 200 sessions cost little and nothing (event loop, streams, garbage)
 // stands between a packet and the time that is written down for it. One loop a process; it ends with its input,
 // unless it was told to stay.
@@ -28,7 +28,8 @@ export interface Reactor {
   run(turn: (nowMs: number) => number): void;
 }
 
-const POLLFD_BYTES = 8;
+/** Descriptors that are handled in one turn at most; the others in the next. */
+const READY_MAX = 512;
 
 interface PollSet {
   watch(fd: number, events: number, onReady: (revents: number) => void): void;
@@ -38,67 +39,57 @@ interface PollSet {
   wait(untilMs: number): void;
 }
 
-/** Descriptors as one `struct pollfd` array that grows and stays dense. */
+/**
+ * Descriptors in an epoll set: thousands that are silent cost nothing. Each watch has a number of its own, so that what
+ * was reported for a descriptor that is gone by now is never taken for the next one with the same number.
+ */
 function createPollSet(): PollSet {
-  let capacity = 64;
-  let vector = new Uint8Array(capacity * POLLFD_BYTES);
-  let view = new DataView(vector.buffer);
-  const fds: number[] = [];
-  const handlers: ((revents: number) => void)[] = [];
-  const slots = new Map<number, number>();
+  const epoll = libc.epollCreate();
+  const handlers = new Map<number, (revents: number) => void>();
+  const numbers = new Map<number, number>();
+  let last = 0;
+  const one = new Uint8Array(libc.EPOLL_EVENT_BYTES);
+  const oneView = new DataView(one.buffer);
+  const ready = new Uint8Array(libc.EPOLL_EVENT_BYTES * READY_MAX);
+  const readyView = new DataView(ready.buffer);
+  const waiting = libc.pollVector([epoll]);
   const timeout = new Uint8Array(16);
   const timeoutView = new DataView(timeout.buffer);
 
-  const place = (slot: number, fd: number, events: number): void => {
-    view.setInt32(slot * POLLFD_BYTES, fd, libc.LITTLE_ENDIAN);
-    view.setInt16(slot * POLLFD_BYTES + 4, events, libc.LITTLE_ENDIAN);
-    view.setInt16(slot * POLLFD_BYTES + 6, 0, libc.LITTLE_ENDIAN);
+  const control = (action: number, fd: number, events: number, number: number): number => {
+    oneView.setUint32(0, events, libc.LITTLE_ENDIAN);
+    oneView.setUint32(libc.EPOLL_DATA_AT, number, libc.LITTLE_ENDIAN);
+    return libc.epollControl(epoll, action, fd, one);
   };
   const watch = (fd: number, events: number, onReady: (revents: number) => void): void => {
-    const slot = fds.length;
-    if (slot === capacity) {
-      capacity *= 2;
-      const larger = new Uint8Array(capacity * POLLFD_BYTES);
-      larger.set(vector);
-      vector = larger;
-      view = new DataView(vector.buffer);
-    }
-    fds.push(fd);
-    handlers.push(onReady);
-    slots.set(fd, slot);
-    place(slot, fd, events);
+    last += 1;
+    const failure = control(libc.EPOLL_CTL_ADD, fd, events, last);
+    if (failure < 0) throw new libc.KernelError("watch a descriptor", -failure);
+    handlers.set(last, onReady);
+    numbers.set(fd, last);
   };
   const forget = (fd: number): void => {
-    const slot = slots.get(fd);
-    if (slot === undefined) return;
-    const last = fds.length - 1;
-    const events = view.getInt16(last * POLLFD_BYTES + 4, libc.LITTLE_ENDIAN);
-    const revents = view.getInt16(last * POLLFD_BYTES + 6, libc.LITTLE_ENDIAN);
-    fds[slot] = fds[last]!;
-    handlers[slot] = handlers[last]!;
-    slots.set(fds[slot]!, slot);
-    place(slot, fds[slot]!, events);
-    view.setInt16(slot * POLLFD_BYTES + 6, revents, libc.LITTLE_ENDIAN);
-    fds.pop();
-    handlers.pop();
-    slots.delete(fd);
+    const number = numbers.get(fd);
+    if (number === undefined) return;
+    control(libc.EPOLL_CTL_DEL, fd, 0, number);
+    numbers.delete(fd);
+    handlers.delete(number);
   };
   const change = (fd: number, events: number): void => {
-    const slot = slots.get(fd);
-    if (slot !== undefined) view.setInt16(slot * POLLFD_BYTES + 4, events, libc.LITTLE_ENDIAN);
+    const number = numbers.get(fd);
+    if (number !== undefined) control(libc.EPOLL_CTL_MOD, fd, events, number);
   };
-
   const wait = (untilMs: number): void => {
     const waitMs = untilMs === Infinity ? 3_600_000 : Math.max(0, untilMs - nowMs());
     timeoutView.setBigInt64(0, BigInt(Math.floor(waitMs / 1000)), libc.LITTLE_ENDIAN);
     timeoutView.setBigInt64(8, BigInt(Math.floor((waitMs % 1000) * 1e6)), libc.LITTLE_ENDIAN);
-    let ready = libc.ppoll(vector, fds.length, timeout);
-    // From the end: a handler may forget its own descriptor, which moves the last one (already seen) into its place.
-    for (let slot = fds.length - 1; slot >= 0 && ready > 0; slot -= 1) {
-      const revents = view.getInt16(slot * POLLFD_BYTES + 6, libc.LITTLE_ENDIAN);
-      if (revents === 0) continue;
-      ready -= 1;
-      handlers[slot]!(revents);
+    // Its time is finer than epoll's own.
+    libc.ppoll(waiting, 1, timeout);
+    const count = libc.epollReady(epoll, ready);
+    for (let index = 0; index < count; index += 1) {
+      const at = index * libc.EPOLL_EVENT_BYTES;
+      const number = readyView.getUint32(at + libc.EPOLL_DATA_AT, libc.LITTLE_ENDIAN);
+      handlers.get(number)?.(readyView.getUint32(at, libc.LITTLE_ENDIAN));
     }
   };
   return { watch, change, forget, wait };

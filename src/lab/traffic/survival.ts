@@ -10,6 +10,8 @@ export interface LiveHost {
 export interface LiveSession {
   readonly kind: "echo" | "download";
   readonly host: string;
+  /** Its port at the host. */
+  readonly port: number;
   readonly connected: boolean;
   /** Null while it lives. */
   readonly failure: string | null;

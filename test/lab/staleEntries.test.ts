@@ -1,0 +1,46 @@
+// What a standby's kernel is filled with before it synchronises: of every kind as many, none of them true, each with the
+// generation of an earlier snapshot.
+
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { type Table, takeLine } from "../../src/lab/conntrackText.ts";
+import { staleScript } from "../../src/lab/staleEntries.ts";
+import { describeTopology } from "../../src/lab/topology.ts";
+
+const topology = describeTopology(2);
+const line = (port: number, translated: number): string =>
+  `ipv4     2 udp      17 299 src=10.20.1.1 dst=203.0.113.10 sport=${port} dport=20000 src=203.0.113.10 dst=198.51.100.2 sport=20000 dport=${translated} mark=1 use=1`;
+const tableOf = (...lines: readonly string[]): Table => {
+  const table: Table = new Map();
+  for (const each of lines) takeLine(table, each);
+  return table;
+};
+
+suite("stale entries", () => {
+  test("another translation, a session that is over, and one that sits on another's port", () => {
+    const table = tableOf(line(3001, 3001), line(3002, 3002), line(3003, 3003));
+    const { text, entries } = staleScript(table, 10, topology);
+    assert.equal(entries, 3);
+    const to = "-p udp -s 10.20.1.1 -d 203.0.113.10";
+    const tail = "-t 500 -u SEEN_REPLY,ASSURED -m";
+    assert.deepEqual(text.trimEnd().split("\n"), [
+      `-D ${to} --sport 3001 --dport 20000`,
+      `-I ${to} --sport 3001 --dport 20000 -n 198.51.100.2:11944 ${tail} ${0x10000001}`,
+      `-I -p udp -s 10.20.77.2 -d 203.0.113.10 --sport 1025 --dport 20000 -n 198.51.100.2:11945 ${tail} ${0x20000001}`,
+      `-D ${to} --sport 3003 --dport 20000`,
+      `-I -p udp -s 10.20.77.3 -d 203.0.113.10 --sport 1026 --dport 20000 -n 198.51.100.2:3003 ${tail} ${0x30000001}`,
+    ]);
+  });
+
+  test("no more than asked for, of UDP over IPv4 alone, and no two on one port", () => {
+    const table = tableOf(
+      ...Array.from({ length: 2000 }, (_, index) => line(2000 + index, 2000 + index)),
+      line(9000, 9000).replaceAll("udp      17", "tcp      6"),
+    );
+    assert.equal(staleScript(table, 100, topology).entries, 100);
+    const { text, entries } = staleScript(table, 5000, topology);
+    assert.equal(entries, 2000);
+    const ports = [...text.matchAll(/-n (\S+)/g)].map(([, port]) => port);
+    assert.equal(new Set(ports).size, 2000);
+  });
+});
