@@ -34,6 +34,8 @@ export const CONFIGURATION_BYTES_MAX = 256 * 1024;
 /** Versions that a node keeps, in number and in bytes of text: the oldest go first, the one in force never. */
 export const CONFIGURATION_VERSIONS_MAX = 1000;
 export const CONFIGURATION_STORE_BYTES_MAX = 64 << 20;
+/** In one answer of `show config --versions`; each takes some 1,300 bytes of JSON at its longest. */
+export const CONFIGURATION_VERSIONS_SHOWN_MAX = 500;
 /** Reasons why a node does not take a configuration, in one message; more are counted. */
 export const CONFIGURATION_REASONS_MAX = 64;
 /** Who applied a configuration: a user's name. */
@@ -131,6 +133,8 @@ export const REFUSED_RETRY_MS_MAX = 60_000;
 export const SUBSCRIBE_RETRY_MS = 3000;
 /** Slots, links and facts about a node that may be on their way; what changes meanwhile is said once there is room. */
 export const STATE_UNACKNOWLEDGED_MAX = 8;
+/** Slots that the standby's kernel refused are tried again this often. */
+export const STATE_RETRY_MS = 1000;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
 export const APPLY_SLICE_RECORDS = 384;
 /** Receive buffer of the log's connection: a standby that stalls for a moment must not look like a cut (zero window). */

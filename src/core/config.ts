@@ -2,6 +2,7 @@
 // every error and saying where it stands is the business of configCheck.ts and its siblings. Pure: types only.
 
 import type { LinkId, Millis, NodeId } from "../base/units.ts";
+import type { SendingPolicy } from "../wire/sessionPolicy.ts";
 
 /** An address with its prefix length, as text in canonical form: `192.0.2.1/24`, `fd00::1/64`. */
 export interface InterfaceAddress {
@@ -78,6 +79,8 @@ export interface Config {
   readonly timers: TimersConfig;
   /** Seed of the placement hash, 0..2^32-1; the same on both nodes. */
   readonly placementSeed: number;
+  /** Which sessions the standby is told of. */
+  readonly sending: SendingPolicy;
   /** Public keys of the peer that are accepted, at most two (rotation): `ed25519:<base64>`. */
   readonly peerKeys: readonly string[];
   /** Our own public keys as the pair's file lists them. */

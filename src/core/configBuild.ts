@@ -13,9 +13,18 @@ import {
 } from "../base/limits.ts";
 import { sha256, sha256Hex } from "../base/sha256.ts";
 import { linkId, millis, type NodeId, peerOf } from "../base/units.ts";
+import type { SendingPolicy } from "../wire/sessionPolicy.ts";
 import type { Config, InterfaceAddress, LinkConfig, PathConfig, ServiceConfig } from "./config.ts";
 import type { NodeFile, PairFile } from "./configKeys.ts";
 import type { Located } from "./configTree.ts";
+
+/** What is sent where the file says nothing (the same as wire/sessionPolicy.ts has it, which may not be imported here). */
+export const SENDING_DEFAULT: SendingPolicy = {
+  tcp: "established",
+  udp: "reply",
+  others: "reply",
+  except: [],
+};
 
 /** The paths that a node's file resolves to, and the names of both files: absolute. */
 export interface ConfigPaths {
@@ -108,8 +117,28 @@ export function pairValues(file: PairFile) {
       leaseMs: timers?.lease?.value ?? millis(LEASE_MS_DEFAULT),
       soloLeaseMs: timers?.soloLease?.value ?? millis(SOLO_LEASE_MS_DEFAULT),
     },
+    replication: sendingValues(file),
     placement: { seed: file.placement?.value.seed?.value ?? placementSeedOf(pair) },
   };
+}
+
+/**
+ * Undefined where it is all as by default: digests of files without the key are those of versions that did not know
+ * it, so that a pair can be upgraded one node at a time and stay ready.
+ */
+function sendingValues(file: PairFile): SendingPolicy | undefined {
+  const { tcp, udp, others, except } = file.replication?.value ?? {};
+  const policy: SendingPolicy = {
+    tcp: tcp?.value ?? SENDING_DEFAULT.tcp,
+    udp: udp?.value ?? SENDING_DEFAULT.udp,
+    others: others?.value ?? SENDING_DEFAULT.others,
+    except: valuesOf(except).map(({ protocol, port, network }) => ({
+      ...(protocol === undefined ? {} : { protocol: protocol.value }),
+      ...(port === undefined ? {} : { port: port.value }),
+      ...(network === undefined ? {} : { network: network.value }),
+    })),
+  };
+  return canonicalJson(policy) === canonicalJson(SENDING_DEFAULT) ? undefined : policy;
 }
 
 /** JSON with the keys of every object in order and nothing undefined: equal values, equal text. */
@@ -154,6 +183,7 @@ export function buildConfig(pairFile: PairFile, node: NodeFile, paths: ConfigPat
     paths: pathConfigs,
     timers: values.timers,
     placementSeed: values.placement.seed,
+    sending: values.replication ?? SENDING_DEFAULT,
     peerKeys: values.nodes[peer].keys,
     ownKeys: values.nodes[self].keys,
     keyFile: paths.keyFile,

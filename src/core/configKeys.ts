@@ -20,6 +20,7 @@ import {
   PRIORITY_DEFAULT,
   PRIORITY_MAX,
   ROUTES_MAX,
+  SENDING_EXCEPTIONS_MAX,
   SOLO_LEASE_MS_DEFAULT,
   SOLO_LEASE_MS_MAX,
   SOLO_LEASE_MS_MIN,
@@ -39,6 +40,7 @@ import {
   integer,
   NAME,
   NETWORK,
+  PROTOCOL,
   PUBLIC_KEY,
   RATE,
   VIRTUAL_MAC,
@@ -205,6 +207,58 @@ const PLACEMENT = group("placement", "How new sessions are spread over the links
   ),
 });
 
+const EXCEPTION = group(
+  "an exception",
+  "Sessions that are not replicated. All that is said must be true of a session: a protocol alone, a network alone, or both.",
+  {
+    protocol: optional(PROTOCOL, "any protocol", "udp", "The IP protocol, by name or number."),
+    port: optional(
+      integer("number", 1, 65_535),
+      "any port",
+      "53",
+      "The port that the session was opened to: of TCP, UDP, SCTP or UDP-Lite.",
+    ),
+    network: optional(
+      NETWORK,
+      "any address",
+      "10.20.99.0/24",
+      "The session's source or destination, before translation, is in it.",
+    ),
+  },
+);
+
+const REPLICATION = group(
+  "replication",
+  "Which sessions the standby is told of, and from when on. What it is not told of it places again by the same hash when the " +
+    "session's next packet comes from the LAN: on the same link and, where it is free, with the same port. See below for the price.",
+  {
+    tcp: optional(
+      choice("established", "syn-received", "opening"),
+      "established",
+      "established",
+      "From which part of the handshake on: the connection, the answer to its SYN, or the first SYN.",
+    ),
+    udp: optional(
+      choice("reply", "assured", "first-packet"),
+      "reply",
+      "reply",
+      "UDP and UDP-Lite: from the first answer on, from two seconds of traffic both ways, or from the first packet.",
+    ),
+    others: optional(
+      choice("reply", "first-packet"),
+      "reply",
+      "reply",
+      "ICMP, GRE, ESP and the rest. (SCTP: once it is established.)",
+    ),
+    except: optional(
+      list(EXCEPTION, "exceptions", { min: 0, max: SENDING_EXCEPTIONS_MAX }),
+      "no exceptions",
+      "[{ protocol: udp, port: 53 }, { network: 10.20.99.0/24 }]",
+      "Sessions that are not replicated at all.",
+    ),
+  },
+);
+
 /** The pair's file: the same on both nodes. */
 export const PAIR = group("the pair's file", "The same file on both nodes.", {
   version: required(choice(1), "1", "The format of this file."),
@@ -239,6 +293,12 @@ export const PAIR = group("the pair's file", "The same file on both nodes.", {
     "How fast.",
   ),
   placement: optional(PLACEMENT, "the default", "{ seed: 12345 }", "How new sessions are spread."),
+  replication: optional(
+    REPLICATION,
+    "every session, once both ends have spoken",
+    "{ except: [{ protocol: udp, port: 53 }] }",
+    "Which sessions the standby is told of.",
+  ),
 });
 export type PairFile = ValueOf<typeof PAIR>;
 

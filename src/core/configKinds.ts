@@ -217,6 +217,41 @@ export const PUBLIC_KEY: ScalarSpec<string> = text({
   ],
 });
 
+/** Names of IP protocols, as the kernel's connection tracking tells them apart, and their numbers. */
+const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  tcp: 6,
+  udp: 17,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  icmpv6: 58,
+  sctp: 132,
+  udplite: 136,
+};
+/** Those of them whose sessions have a port to be opened to. */
+export const PORT_PROTOCOLS: readonly string[] = ["tcp", "udp", "sctp", "udplite"];
+
+/** An IP protocol by name, or by number where it has none here; its number. */
+export const PROTOCOL: ScalarSpec<number> = {
+  kind: "scalar",
+  name: "protocol",
+  expected: `an IP protocol: ${Object.keys(PROTOCOL_NUMBERS).join(", ")}, or a number from 0 to 255`,
+  types: ["string", "number"],
+  schema: { anyOf: [{ enum: Object.keys(PROTOCOL_NUMBERS) }, { type: "integer", minimum: 0, maximum: 255 }] },
+  read: (value) => {
+    const number = typeof value === "string" ? PROTOCOL_NUMBERS[value] : value;
+    const fits = typeof number === "number" && Number.isInteger(number) && number >= 0 && number <= 255;
+    return fits ? { value: number } : { refused: "" };
+  },
+  wrong: ["", "TCP", "dns", "6", -1, 256, 6.5],
+};
+
+/** The protocol's name, or its number. */
+export function protocolText(number: number): string {
+  return Object.entries(PROTOCOL_NUMBERS).find(([, known]) => known === number)?.[0] ?? String(number);
+}
+
 const DURATION_UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /** `10ms`, `10s`, `1m`: whole numbers, the unit always written, in milliseconds from `min` to `max`. */

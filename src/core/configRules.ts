@@ -14,7 +14,7 @@ import type { InterfaceAddress } from "./config.ts";
 import { deviceOf, virtualMacOf } from "./configBuild.ts";
 import { nearest } from "./configCheck.ts";
 import type { NodeFile, PairFile } from "./configKeys.ts";
-import { cidrOf, inNetworkOf } from "./configKinds.ts";
+import { cidrOf, inNetworkOf, PORT_PROTOCOLS, protocolText } from "./configKinds.ts";
 import { ConfigErrorCode, type Finding, type Located, quote } from "./configTree.ts";
 
 export interface Rule<File> {
@@ -338,6 +338,35 @@ const timersAgree: Rule<PairFile> = {
   },
 };
 
+const exceptionsWhole: Rule<PairFile> = {
+  name: "exceptions whole",
+  text:
+    "An exception from replication says something, and not what another one says already; one with a port is about a " +
+    `protocol that has ports (${PORT_PROTOCOLS.join(", ")}), or about all of them.`,
+  check(file, conflict) {
+    const seen = new Map<string, Located<unknown>>();
+    for (const exception of itemsOf(file.replication?.value.except)) {
+      const { protocol, port, network } = exception.value;
+      if (protocol === undefined && port === undefined && network === undefined) {
+        conflict(exception, "a protocol, a port or a network", "none of them");
+        continue;
+      }
+      if (
+        port !== undefined &&
+        protocol !== undefined &&
+        !PORT_PROTOCOLS.includes(protocolText(protocol.value))
+      ) {
+        conflict(port, `no port beside ${protocolText(protocol.value)}, which has none`, `${port.value}`);
+        continue;
+      }
+      const said = JSON.stringify([protocol?.value, port?.value, network?.value]);
+      const first = seen.get(said);
+      if (first === undefined) seen.set(said, exception);
+      else conflict(exception, "each exception once", `the same as ${where(first)}`);
+    }
+  },
+};
+
 /** The rules of the pair's file, in the order of the documentation. */
 export const PAIR_RULES: readonly Rule<PairFile>[] = [
   namesOnce,
@@ -351,6 +380,7 @@ export const PAIR_RULES: readonly Rule<PairFile>[] = [
   pathsWhole,
   somewhereToGo,
   timersAgree,
+  exceptionsWhole,
 ];
 
 /** Both files together; findings belong to the node's file. */

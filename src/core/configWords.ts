@@ -1,8 +1,10 @@
 // Two configurations of one pair, compared for people: one sentence a difference. What it takes to go from one to the
 // other is configPlan.ts. Pure.
 
+import type { SendingException, SendingPolicy } from "../wire/sessionPolicy.ts";
 import type { Config, InterfaceAddress, LinkConfig, PathConfig, ServiceConfig } from "./config.ts";
 import { canonicalJson } from "./configBuild.ts";
+import { protocolText } from "./configKinds.ts";
 
 const same = (one: unknown, other: unknown): boolean =>
   canonicalJson(one ?? null) === canonicalJson(other ?? null);
@@ -22,6 +24,7 @@ export function wordsOf(now: Config, next: Config): string[] {
     ...pathsWords(now, next),
     ...timersWords(now, next),
     ...was("placement: seed", next.placementSeed, now.placementSeed),
+    ...sendingWords(now.sending, next.sending),
     ...restWords(now, next),
   ];
 }
@@ -29,7 +32,8 @@ export function wordsOf(now: Config, next: Config): string[] {
 const was = (what: string, value: string | number, before: string | number): string[] =>
   value === before ? [] : [`${what} ${value}, was ${before}`];
 
-const addressText = ({ address, prefixLength }: InterfaceAddress): string => `${address}/${prefixLength}`;
+const addressText = ({ address, prefixLength }: Pick<InterfaceAddress, "address" | "prefixLength">): string =>
+  `${address}/${prefixLength}`;
 
 const routeText = ({ network, via }: Config["lan"]["routes"][number]): string =>
   `${addressText(network)} via ${via}`;
@@ -122,8 +126,23 @@ const TIMERS = [
 const timersWords = (now: Config, next: Config): string[] =>
   TIMERS.flatMap(([name, key]) => was(`timers: ${name}`, `${next.timers[key]}ms`, `${now.timers[key]}ms`));
 
+const SENT_FROM = ["tcp", "udp", "others"] as const;
+
+const exceptionText = ({ protocol, port, network }: SendingException): string =>
+  [
+    ...(protocol === undefined ? [] : [protocolText(protocol)]),
+    ...(port === undefined ? [] : [`port ${port}`]),
+    ...(network === undefined ? [] : [addressText(network)]),
+  ].join(" ");
+
+const sendingWords = (now: SendingPolicy, next: SendingPolicy): string[] => [
+  ...SENT_FROM.flatMap((key) => was(`replication: ${key}`, next[key], now[key])),
+  ...listWords("replication: exception", now.except.map(exceptionText), next.except.map(exceptionText)),
+];
+
 const KNOWN: ReadonlySet<string> = new Set([
   ...["pair", "node", "priority", "lan", "links", "paths", "timers", "placementSeed", "peerKeys", "ownKeys"],
+  "sending",
   ...["keyFile", "stateDirectory", "runtimeDirectory", "digest", "files"],
 ]);
 

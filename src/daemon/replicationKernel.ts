@@ -7,6 +7,7 @@ import { carriedGenerations, purgeGeneration } from "../kernel/sessionGeneration
 import { countEntries } from "../kernel/sessions.ts";
 import type { ApplyResult, SessionWriter } from "../kernel/sessionWriter.ts";
 import { openSessionWriter } from "../kernel/sessionWriter.ts";
+import { type SendingPolicy, SessionPolicy } from "../wire/sessionPolicy.ts";
 
 export interface ReplicationKernel {
   readonly events: SessionEvents;
@@ -23,16 +24,20 @@ export interface ReplicationKernel {
   close(): void;
 }
 
-/** Opens the sockets, in the network namespace of the calling thread. Throws KernelError. */
-export function openReplicationKernel(): ReplicationKernel {
+/**
+ * Opens the sockets, in the network namespace of the calling thread, for the sessions that `sending` wants told. Throws
+ * KernelError.
+ */
+export function openReplicationKernel(sending?: SendingPolicy): ReplicationKernel {
+  const policy = new SessionPolicy(sending);
   const writer = openSessionWriter();
   try {
     // What this node writes for its peer is not told back.
-    const events = openSessionEvents({ ignore: [writer.portId] });
+    const events = openSessionEvents({ ignore: [writer.portId], policy });
     return {
       events,
       writer,
-      openDump: () => openSessionDump(),
+      openDump: () => openSessionDump({ policy }),
       carriedGenerations,
       purge: purgeGeneration,
       count: () => countEntries(),

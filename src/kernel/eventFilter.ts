@@ -80,6 +80,8 @@ const NLA_HEADER = 4;
 const MESSAGE_AT = HOST_LITTLE_ENDIAN ? NLMSG_TYPE_AT : NLMSG_TYPE_AT + 1;
 const SUBSYSTEM_AT = HOST_LITTLE_ENDIAN ? NLMSG_TYPE_AT + 1 : NLMSG_TYPE_AT;
 
+/** Protocols with ports. */
+const PORTED = [IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP];
 /** Cells of the filter's memory (of 16). */
 const Cell = { Tuple: 0, Protocol: 1, Low: 2, High: 3, State: 4, Status: 5 } as const;
 /** A conditional jump reaches this far, and a program may be so long (BPF_MAXINSNS). */
@@ -292,6 +294,11 @@ function except(program: Program, { protocol, port, network }: SendingException)
   if (protocol !== undefined)
     program.add(LOAD_MEMORY, Cell.Protocol).branch(IF_EQUAL, protocol, { no: next });
   if (port !== undefined) {
+    // Not the call keys of GRE, which lie in the same place.
+    const ported = program.fresh();
+    program.add(LOAD_MEMORY, Cell.Protocol);
+    for (const each of PORTED) program.branch(IF_EQUAL, each, { yes: ported });
+    program.jump(next).label(ported);
     program.add(LOAD_MEMORY, Cell.Tuple).find(CTA_TUPLE_PROTO, "here").find(CTA_PROTO_DST_PORT, "here");
     program.branch(IF_EQUAL, 0, { yes: next });
     program.add(A_TO_X).add(LOAD_HALF_AT_X, NLA_HEADER).branch(IF_EQUAL, port, { no: next });

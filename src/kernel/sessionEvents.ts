@@ -70,11 +70,6 @@ export interface SessionEvents {
   readonly fd: number;
   /** Appends records to `batch` until it is full or nothing waits. Never blocks. */
   drain(batch: RecordBatch): Drained;
-  /**
-   * Another policy from here on, in the kernel and here. What was not sent under the old one, and is under the new, is
-   * told by no event: the caller has the table read anew. Throws KernelError, the old policy in force.
-   */
-  setPolicy(policy: SessionPolicy): void;
   /** Forgets everything that waits (a standby's own events, before it becomes active and dumps). */
   discard(): void;
   close(): void;
@@ -93,7 +88,7 @@ export function openSessionEvents(options: SessionEventsOptions = {}): SessionEv
     bind(fd, netlinkAddress(), operation);
     for (const group of [NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY])
       setsockoptInt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, operation);
-    return new EventReader(fd, policy, ignored);
+    return new EventReader(fd, policy);
   } catch (error) {
     close(fd);
     throw error;
@@ -111,18 +106,10 @@ class EventReader implements SessionEvents {
   /** Slots of the last read that are not parsed yet: `#next` up to `#filled`. */
   #next = 0;
   #filled = 0;
-  readonly #ignored: readonly number[];
-  #policy: SessionPolicy;
+  readonly #policy: SessionPolicy;
 
-  constructor(fd: number, policy: SessionPolicy, ignored: readonly number[]) {
+  constructor(fd: number, policy: SessionPolicy) {
     this.fd = fd;
-    this.#policy = policy;
-    this.#ignored = ignored;
-  }
-
-  setPolicy(policy: SessionPolicy): void {
-    // One filter takes the other's place at once; what waits already is judged by the new policy as it is read.
-    attachFilter(this.fd, eventFilter(policy.sending, this.#ignored), FILTER);
     this.#policy = policy;
   }
 

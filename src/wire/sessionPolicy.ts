@@ -12,8 +12,6 @@ import {
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
   IPS_EXPECTED,
-  ProtocolKind,
-  protocolKind,
   type SessionFields,
 } from "./sessionFields.ts";
 
@@ -33,7 +31,7 @@ export interface SendingPolicy {
 export interface SendingException {
   /** IP protocol number. */
   readonly protocol?: number;
-  /** The port that the session was opened to, before translation; only with a protocol that has ports. */
+  /** The port that the session was opened to, before translation: of TCP, UDP, UDP-Lite or SCTP. */
   readonly port?: number;
   /** The session's source or its destination is in it, both before translation. */
   readonly network?: { readonly family: 4 | 6; readonly address: string; readonly prefixLength: number };
@@ -245,8 +243,8 @@ export class SessionPolicy {
     for (const { protocol, port, network } of this.#except) {
       if (protocol >= 0 && protocol !== fields.protocol) continue;
       if (port >= 0) {
-        if (protocolKind(fields.family, fields.protocol) !== ProtocolKind.Ports) continue;
-        if (port !== fields.originalB) continue;
+        // Not the call keys of GRE, which lie in the same place.
+        if (policyClass(fields.protocol) === PolicyClass.Others || port !== fields.originalB) continue;
       }
       if (network !== null) {
         if (network.family !== fields.family) continue;

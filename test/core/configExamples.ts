@@ -52,6 +52,15 @@ timers:
   soloLease: 10s
 placement:
   seed: 12345
+replication:
+  tcp: established
+  udp: assured
+  others: reply
+  except:
+    - protocol: udp
+      port: 53
+      network: 10.20.98.0/24
+    - network: 10.20.99.0/24
 `;
 
 export const FULL_NODE = `node: a

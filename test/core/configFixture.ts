@@ -2,6 +2,7 @@
 
 import { linkId, millis } from "../../src/base/units.ts";
 import type { Config, InterfaceAddress, LinkConfig } from "../../src/core/config.ts";
+import { SENDING_DEFAULT } from "../../src/core/configBuild.ts";
 
 export function interfaceAddress(text: string): InterfaceAddress {
   const [address, prefixLength] = text.split("/");
@@ -58,6 +59,7 @@ export function pairConfig(part: Partial<Config> = {}): Config {
       soloLeaseMs: millis(10_000),
     },
     placementSeed: 12345,
+    sending: SENDING_DEFAULT,
     peerKeys: [],
     ownKeys: [],
     keyFile: "/nowhere/node.key",

@@ -263,6 +263,28 @@ const PAIR_TABLE: readonly Row[] = [
     ],
     says: ["47:14: timers.soloLease: expected a soloLease above dead, 2000ms, found 2000ms"],
   },
+  {
+    rule: "exceptions whole",
+    change: [["    - network: 10.20.99.0/24", "    - port: 1\n    - protocol: sctp\n      port: 1"]],
+    says: [],
+  },
+  {
+    rule: "exceptions whole",
+    change: [["    - network: 10.20.99.0/24", "    - {}"]],
+    says: ["58:7: replication.except[1]: expected a protocol, a port or a network, found none of them"],
+  },
+  {
+    rule: "exceptions whole",
+    change: [["protocol: udp\n      port: 53", "protocol: gre\n      port: 53"]],
+    says: ["56:13: replication.except[0].port: expected no port beside gre, which has none, found 53"],
+  },
+  {
+    rule: "exceptions whole",
+    change: [["    - network: 10.20.99.0/24", "    - { network: 10.20.98.0/24, port: 53, protocol: 17 }"]],
+    says: [
+      "58:7: replication.except[1]: expected each exception once, found the same as replication.except[0] on line 55",
+    ],
+  },
 ];
 
 const NODE_TABLE: readonly Row[] = [

@@ -34,8 +34,7 @@ export const isExcepted = (policy: SendingPolicy, seen: Seen): boolean =>
   policy.except.some(
     ({ protocol, port, network }) =>
       (protocol === undefined || protocol === seen.protocol) &&
-      (port === undefined ||
-        ([6, 17, 47, 132, 136].includes(seen.protocol) && port === seen.destinationPort)) &&
+      (port === undefined || ([6, 17, 132, 136].includes(seen.protocol) && port === seen.destinationPort)) &&
       (network === undefined || isIn(network, seen)),
   );
 
