@@ -18,6 +18,7 @@ import { serveHeart } from "./heart/control.ts";
 import { Driver } from "./heart/driver.ts";
 import { createLogger } from "./heart/logger.ts";
 import { Paths } from "./heart/paths.ts";
+import { NO_RESCUE, type Rescue, startRescue } from "./heart/rescue.ts";
 import { Segments } from "./heart/segments.ts";
 import { Notices } from "./heart/state.ts";
 import { openTermStore, readTerms } from "./heart/termStore.ts";
@@ -84,12 +85,24 @@ function gateRepair(config: Config, gate: Gate): () => void {
   };
 }
 
+/**
+ * A dump of the session table keeps a processor for tens of milliseconds where the kernel is not preemptible, and no
+ * priority helps: heart has one processor to itself as far as Understudy is concerned (the daemon keeps off it), and
+ * where somebody else's system call holds that one, it is moved (heart/rescue.ts).
+ */
+function takeProcessor(realTime: boolean): Rescue {
+  const cpus = processors();
+  if (cpus.length <= 1) return NO_RESCUE;
+  confineTo(cpus.slice(-1));
+  if (!realTime) return NO_RESCUE;
+  return startRescue(cpus, REAL_TIME_PRIORITY + 1, (error) =>
+    log(`nobody rescues heart from a processor that the kernel holds: ${error.message}`),
+  );
+}
+
 async function main(config: Config): Promise<void> {
   const realTime = setRealTimePriority(REAL_TIME_PRIORITY);
-  // A dump of the session table keeps a processor for tens of milliseconds where the kernel is not preemptible, and
-  // no priority helps: heart has one processor to itself as far as Understudy is concerned (the daemon keeps off it).
-  const cpus = processors();
-  if (cpus.length > 1) confineTo(cpus.slice(-1));
+  const rescue = takeProcessor(realTime);
   const identity = loadIdentity(config.keyFile);
   const stored = await readTerms(config.stateDirectory);
   const macs = portMacs(config);
@@ -140,6 +153,7 @@ async function main(config: Config): Promise<void> {
       control.changed();
     },
     repairGate: gateRepair(config, gate),
+    rescue,
   });
   const control = await serveHeart({
     path: join(config.runtimeDirectory, "heart.sock"),
@@ -153,6 +167,7 @@ async function main(config: Config): Promise<void> {
   // Of a callback in the event loop: survived and counted as one inside a turn.
   process.on("uncaughtException", (error) => driver.defect("in the event loop", error));
   await driver.run();
+  rescue.stop();
   // No gate, no interface (failover §1), not even for the moment until the daemon has taken the interfaces away.
   try {
     setLinksUp(config, false);

@@ -14,6 +14,7 @@ import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import type { Gate } from "../kernel/gate.ts";
 import { LITTLE_ENDIAN, pollResult, pollVector, ppoll } from "../kernel/libc.ts";
 import type { HeartbeatMessage } from "../wire/heartbeat.ts";
+import type { Rescue } from "./rescue.ts";
 import type { TermStore } from "./termStore.ts";
 
 const now = (): Millis => millis(performance.now());
@@ -61,6 +62,8 @@ export interface DriverOptions {
   /** Puts the gate back after somebody removed it; throws where that fails, and is tried again. */
   repairGate(): void;
   log(line: string): void;
+  /** Is told when heart sleeps and wakes; default: nobody watches. */
+  readonly rescue?: Rescue;
 }
 
 export interface DriverCounters {
@@ -338,7 +341,9 @@ export class Driver {
     const remaining = Math.max(0, Math.min(SLEEP_MS_MAX, wanted));
     this.#timeout.setBigInt64(0, 0n, LITTLE_ENDIAN);
     this.#timeout.setBigInt64(8, BigInt(Math.floor(remaining * 1e6)), LITTLE_ENDIAN);
+    this.#options.rescue?.rests(remaining);
     ppoll(this.#poll, this.#options.ports.descriptors.length, this.#timeoutBytes);
+    this.#options.rescue?.awake();
     return Math.max(0, performance.now() - before - remaining);
   }
 }
