@@ -17,6 +17,7 @@ import { DaemonAlarms } from "./daemon/alarms.ts";
 import { Dresser } from "./daemon/dresser.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
 import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
+import { NodeStateSource } from "./daemon/nodeState.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
@@ -36,6 +37,7 @@ const MEND_MS = 5000;
 const TABLES_MS = 250;
 const NICENESS = -10;
 const GUARD_MS = 1000;
+const MACHINE_MS = 10_000;
 const WITNESSES_PER_SEGMENT = 16;
 const GATED_MS_MAX = 10_000;
 const HANDOVER_ACKNOWLEDGE_MS = 3000;
@@ -77,6 +79,7 @@ class Daemon {
   readonly #config: Config;
   readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
+  readonly #nodeState: NodeStateSource;
   readonly #alarms = new DaemonAlarms(log);
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
@@ -98,6 +101,16 @@ class Daemon {
     this.#config = config;
     this.#slots = new SlotKeeper({ config, log });
     this.#wardrobe = new Wardrobe(config, this.#slots, log);
+    this.#nodeState = new NodeStateSource({
+      config: () => this.#config,
+      slots: this.#slots,
+      moveSlots: () => {
+        // Otherwise they come with the dress.
+        if (this.#dresser.dressed) this.#wardrobe.moveSlots();
+      },
+      toldLinks: () => this.#replicator?.told().links ?? null,
+      onChange: (subject) => this.#replicator?.changed(subject),
+    });
     this.#dresser = new Dresser({
       config,
       wardrobe: this.#wardrobe,
@@ -137,7 +150,13 @@ class Daemon {
     this.#guarded = true;
     this.#guard = new GuardWatch(config, (code, detail) => this.#alarms.observe(code, detail), log);
     // Listens for sessions from here on: before any gate of ours can open (replication §2).
-    this.#replicator = await createReplicator({ config, identity, log, onChange: () => this.#report() });
+    this.#replicator = await createReplicator({
+      config,
+      identity,
+      node: this.#nodeState,
+      log,
+      onChange: () => this.#report(),
+    });
     await dismissForeignHeart(config, log);
     this.#hung = true;
     this.#dresser.hang();
@@ -164,6 +183,8 @@ class Daemon {
       if (this.#dresser.dressed && !this.#wardrobe.tablesStand()) this.#dresser.look();
     });
     this.#every(GUARD_MS, () => this.#guard?.look());
+    this.#every(MACHINE_MS, () => this.#nodeState.look());
+    this.#nodeState.askNft();
     process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
     log("ready to serve");
     this.#isStarted = true;
@@ -237,6 +258,7 @@ class Daemon {
   #follow(state: HeartState | null): void {
     if (state !== null)
       this.#replicator?.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
+    this.#nodeState.follow(state);
     if (this.#stopping === null) this.#dresser.follow(state);
   }
 

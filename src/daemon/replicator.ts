@@ -13,10 +13,12 @@ import type { Role } from "../base/units.ts";
 import type { Config } from "../core/config.ts";
 import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
 import { isSynchronised as isSent, produced, type SenderLimits } from "../core/replication/sender.ts";
+import { isHeard, missing, type StateSubject } from "../core/replication/stateLog.ts";
 import type { ConnectionTimers, Ending, Hello } from "../peer/connection.ts";
 import type { Identity } from "../peer/identity.ts";
 import { PairLink, type Transport } from "../peer/pairLink.ts";
 import type { Position, ReplicationState } from "../wire/control.ts";
+import type { LinkState, NodeFacts } from "../wire/messagesNode.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
@@ -24,11 +26,14 @@ import { MergeTaker } from "./mergeTaker.ts";
 import { type NeighbourLog, openNeighbourLog } from "./neighbourLog.ts";
 import { openReplicationKernel, type ReplicationKernel } from "./replicationKernel.ts";
 import { replicationTransport } from "./replicationSockets.ts";
+import { type NodeState, StateLog } from "./stateLog.ts";
 import { VERSION } from "./views.ts";
 
 export interface ReplicatorOptions {
   readonly config: Config;
   readonly identity: Pick<Identity, "tls">;
+  /** Slots, links and facts of this node, and where those of the active go. */
+  readonly node: NodeState;
   readonly log: (line: string) => void;
   /** Readiness, connection or direction may have changed. */
   readonly onChange: () => void;
@@ -54,7 +59,11 @@ export interface Replicator {
   setRole(role: Role, term: number, peerRole: Role | null): void;
   state(): ReplicationState;
   report(): ReplicatorReport;
-  /** For a handover: true when everything produced so far is in the standby's kernel. */
+  /** What the other node said of itself, and the last active of the links; null: nothing yet. */
+  told(): { readonly facts: NodeFacts | null; readonly links: readonly LinkState[] | null };
+  /** Something that `node` tells is another now. */
+  changed(subject: StateSubject): void;
+  /** For a handover: true when everything produced so far is in the standby's kernel, the slots among it. */
   waitAcknowledged(timeoutMs: number): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -88,6 +97,7 @@ class RunningReplicator implements Replicator {
   readonly #receiver: LogReceiver;
   readonly #taker: MergeTaker;
   readonly #neighbours: NeighbourLog;
+  readonly #state: StateLog;
   #role: Role = "idle";
   /**
    * Up to here this kernel holds the whole of the pair's state. A snapshot under way does not count: by its position
@@ -110,13 +120,17 @@ class RunningReplicator implements Replicator {
     const send = (message: PeerMessage): void => this.#link.send(message);
     const fail = (reason: string): void => this.#link.refuse(reason);
     this.#neighbours = options.neighbours ?? openNeighbourLog(config);
+    this.#state = new StateLog({ node: options.node, send, fail, onChange, log });
     this.#sender = new LogSender({
       kernel,
       send,
       fail,
       tellRole: () => this.#tellRole(),
       insert: (bytes, count) => this.#taker.insert(bytes, count),
-      onSnapshot: () => this.#sendNeighbours(this.#neighbours.full()),
+      onSnapshot: () => {
+        this.#sendNeighbours(this.#neighbours.full());
+        this.#state.input({ kind: "subscribed" });
+      },
       onChange,
       log,
       seed: randomBytes(4).readUInt32LE(),
@@ -183,6 +197,7 @@ class RunningReplicator implements Replicator {
     if (this.#role === "active") this.#whole = produced(this.#sender.state) ?? this.#whole;
     this.#role = role;
     this.#term = term;
+    this.#state.input({ kind: "role", self: { role, term } });
     if (role === "active") {
       // First of all no longer a standby: nothing of the former active's is written or swept from here on.
       const relieved = this.#receiver.relieves;
@@ -212,7 +227,10 @@ class RunningReplicator implements Replicator {
       path: link.path,
       refusedKey: link.refusedKey,
       direction: active && acknowledged !== null ? "sending" : following ? "receiving" : "none",
-      synchronised: active ? isSent(sending) : isReceived(receiving),
+      version: this.#link.version,
+      synchronised: active
+        ? isSent(sending) && isHeard(this.#state.state)
+        : isReceived(receiving) && missing(this.#state.state) === null,
       produced: produced(sending),
       acknowledged,
       applied: receiving.applied.term === 0 ? null : receiving.applied,
@@ -223,6 +241,7 @@ class RunningReplicator implements Replicator {
         ...prefixed("merge", this.#taker.counters),
         ...prefixed("kernel", this.#receiver.counters),
         ...prefixed("neighbours", this.#counters),
+        ...prefixed("state", { ...this.#state.state.counters }),
       },
     };
   }
@@ -244,8 +263,21 @@ class RunningReplicator implements Replicator {
     return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
   }
 
-  waitAcknowledged(timeoutMs: number): Promise<boolean> {
-    return this.#sender.waitAcknowledged(timeoutMs);
+  told(): { readonly facts: NodeFacts | null; readonly links: readonly LinkState[] | null } {
+    const { facts, links } = this.#state.state;
+    return { facts, links };
+  }
+
+  changed(subject: StateSubject): void {
+    this.#state.input({ kind: "changed", subject });
+  }
+
+  async waitAcknowledged(timeoutMs: number): Promise<boolean> {
+    const [sessions, state] = await Promise.all([
+      this.#sender.waitAcknowledged(timeoutMs),
+      this.#state.waitHeard(timeoutMs),
+    ]);
+    return sessions && state;
   }
 
   async close(): Promise<void> {
@@ -276,6 +308,8 @@ class RunningReplicator implements Replicator {
     else if (this.#peerRole !== null && this.#peerRole !== "active")
       reasons.push(`the peer's heart says ${this.#peerRole}`);
     if (state.refused > 0) reasons.push(`${state.refused} sessions were refused by this node's kernel`);
+    const unheard = missing(this.#state.state);
+    if (unheard !== null) reasons.push(unheard);
     if (!isReceived(state) && state.refused === 0) reasons.push(`not synchronised (${receiverText(state)})`);
     return reasons;
   }
@@ -287,6 +321,8 @@ class RunningReplicator implements Replicator {
       this.#options.log("replication: the peer has another configuration: not ready until both are equal");
     }
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
+    const peer = { role: hello.role, term: hello.term };
+    this.#state.input({ kind: "up", version: this.#link.version ?? 1, peer });
     // Heart may have spoken between the hello and now.
     this.#tellRole();
     this.#options.onChange();
@@ -297,6 +333,7 @@ class RunningReplicator implements Replicator {
     this.#lastEnding = ending;
     this.#sender.input({ kind: "unsubscribe" });
     this.#receiver.disconnected();
+    this.#state.input({ kind: "down" });
     this.#options.onChange();
   }
 
@@ -318,6 +355,17 @@ class RunningReplicator implements Replicator {
       case "sessions":
         if (message.origin === "merge") this.#taker.push(message);
         else this.#receiver.push(message);
+        return;
+      case "slots":
+      case "links":
+      case "nodeFacts":
+      case "stateAcknowledge":
+        this.#state.input({ kind: "message", message });
+        this.#options.onChange();
+        return;
+      case "roleChanged":
+        this.#state.input({ kind: "peer", peer: { role: message.role, term: message.term } });
+        this.#receiver.push(message);
         return;
       default:
         this.#receiver.push(message);
@@ -365,6 +413,7 @@ class RunningReplicator implements Replicator {
       if (this.#closed) return;
       try {
         const events = this.#sender.turn();
+        this.#state.turn();
         const changes = this.#neighbours.changes();
         if (this.#sender.state.subscription !== null) this.#sendNeighbours(changes);
         // Under load a batch is worth waiting for; one event alone is not made to wait.

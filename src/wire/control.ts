@@ -238,6 +238,8 @@ export interface LinkView {
   readonly addresses: readonly string[];
   readonly gateway: readonly string[];
   readonly sessions: number;
+  /** The protocol version that both nodes speak (docs/protocol.md §2.1); null where the peer is not there. */
+  readonly version: number | null;
 }
 
 /** All alarms of this node, and how many the other one says that it has. */

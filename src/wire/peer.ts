@@ -8,6 +8,7 @@ import { MESSAGE_BYTES_MAX, TEXT_BYTES_MAX } from "../base/limits.ts";
 import { type Field, hex, oneOf, struct, text, u8, u32, u48, type ValueOf } from "./codec.ts";
 import { configurationMessages } from "./messagesConfiguration.ts";
 import { logMessages } from "./messagesLog.ts";
+import { nodeMessages } from "./messagesNode.ts";
 import { node, role } from "./peerFields.ts";
 
 /**
@@ -82,14 +83,19 @@ const connectionMessages = {
   roleChanged: { type: 5, since: 1, body: struct({ role, term: u48 }) },
 } as const;
 
-const messages = { ...connectionMessages, ...logMessages, ...configurationMessages } as const;
+const messages = {
+  ...connectionMessages,
+  ...logMessages,
+  ...configurationMessages,
+  ...nodeMessages,
+} as const;
 
 /** What numbers are for; a message of one kind has no number of another's (docs/protocol.md §5.3). */
 export const TYPE_GROUPS = {
   connection: { first: 1, last: 15, kinds: Object.keys(connectionMessages) },
   log: { first: 16, last: 31, kinds: Object.keys(logMessages) },
   configuration: { first: 32, last: 39, kinds: Object.keys(configurationMessages) },
-  node: { first: 40, last: 47, kinds: [] },
+  node: { first: 40, last: 47, kinds: Object.keys(nodeMessages) },
   applications: { first: 48, last: 55, kinds: [] },
   qos: { first: 56, last: 63, kinds: [] },
   audit: { first: 64, last: 71, kinds: [] },

@@ -223,6 +223,7 @@ test("show is show pair, and its JSON carries the verdict", async () => {
         connected: false,
         refusedKey: null,
         path: null,
+        version: null,
         direction: "none",
         synchronised: false,
         produced: null,

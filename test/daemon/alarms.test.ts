@@ -31,6 +31,7 @@ const heartWith = (changes: Partial<PeerState>): HeartState =>
 const replication = {
   connected: true,
   synchronised: true,
+  version: 2,
   direction: "receiving",
   path: "sync",
 } as ReplicationState;

@@ -10,10 +10,12 @@ import { type NeighbourLog, openNeighbourLog } from "../../src/daemon/neighbourL
 import { openReplicationKernel, type ReplicationKernel } from "../../src/daemon/replicationKernel.ts";
 import { replicationTransport } from "../../src/daemon/replicationSockets.ts";
 import { createReplicator, type Replicator, type ReplicatorOptions } from "../../src/daemon/replicator.ts";
+import type { NodeState } from "../../src/daemon/stateLog.ts";
 import { NetlinkSocket } from "../../src/kernel/netlink.ts";
 import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
 import type { Identity } from "../../src/peer/identity.ts";
 import type { Transport } from "../../src/peer/pairLink.ts";
+import type { LinkState, NodeFacts } from "../../src/wire/messagesNode.ts";
 import { MessageWriter, NETLINK_ROUTE } from "../../src/wire/netlink.ts";
 import { batchOf, deletion, session, UDP } from "../core/records.ts";
 import { newIdentity } from "../peer/loopback.ts";
@@ -31,6 +33,7 @@ export interface Node {
   readonly identity: Identity;
   readonly lines: string[];
   replicator: Replicator;
+  readonly state: ModelState;
   /** Resolves when `condition` holds; asked at every change and, as the kernel does not tell, every few ms. */
   until(condition: (node: Node) => boolean, what: string): Promise<void>;
   setRole(role: Role, term: number, peerRole: Role): void;
@@ -108,14 +111,53 @@ export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {})
 }
 
 function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identity): Node {
+/** What a node has to tell beside its sessions, in a model: slots of one value, and what came of the other's. */
+export class ModelState implements NodeState {
+  /** Every slot has this link. */
+  link: number;
+  adopted: number | null = null;
+  /** The kernel's words where it does not take slots. */
+  refusal = "";
+  readonly #id: NodeId;
+
+  constructor(id: NodeId) {
+    this.#id = id;
+    this.link = id === "a" ? 1 : 2;
+  }
+  slots(): { readonly seed: number; readonly slots: Uint8Array } {
+    return { seed: 1, slots: new Uint8Array(4096).fill(this.link) };
+  }
+  links(): readonly LinkState[] {
+    return [{ link: this.link, state: "up", reason: "none", since: 1, detail: this.#id }];
+  }
+  facts(): NodeFacts {
+    const texts = { software: `understudy of ${this.#id}`, kernel: "", machine: "", nft: "" };
+    const numbers = {
+      processors: 1,
+      memoryBytes: 0,
+      conntrackMax: 0,
+      conntrackBuckets: 0,
+      bootedAt: 0,
+      clock: 0,
+    };
+    return { ...texts, ...numbers };
+  }
+  adoptSlots(_: number, slots: Uint8Array): string {
+    if (this.refusal === "") this.adopted = slots[0]!;
+    return this.refusal;
+  }
+}
+
   const lines: string[] = [];
   const log = (line: string): number => lines.push(`${id}: ${line}`);
+  const state = new ModelState(id);
   const start = (): Replicator =>
     space.run(() => {
       const options: ReplicatorOptions = {
         config,
         identity,
         log,
+        node: state,
         onChange: () => {},
         kernel: kernelIn(space),
         neighbours: neighboursIn(space, config),
@@ -130,6 +172,7 @@ function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identi
     identity,
     lines,
     replicator: start(),
+    state,
     until: async (condition, what) => {
       const end = performance.now() + 10_000;
       while (!condition(node)) {

@@ -66,6 +66,7 @@ const replication: ReplicationState = {
   connected: true,
   refusedKey: null,
   path: "sync",
+  version: 2,
   direction: "sending",
   synchronised: true,
   produced: { term: 42, sequence: 10_024 },

@@ -24,6 +24,7 @@ import {
 } from "../../src/wire/peer.ts";
 import { assertGolden, golden } from "../golden/golden.ts";
 import { configurationExamples } from "./configurationSamples.ts";
+import { nodeExamples } from "./nodeSamples.ts";
 
 const position = { term: 7, sequence: 0x0102030405 };
 const digest = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -79,6 +80,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   mergeEnd: { kind: "mergeEnd", term: 7, generation: 2, count: 200_000 },
   mergeAcknowledge: { kind: "mergeAcknowledge", generation: 2, sequence: 0x0102030405 },
   ...configurationExamples,
+  ...nodeExamples,
 };
 const all: readonly PeerMessage[] = Object.values(examples);
 const frameOf = (message: PeerMessage): Uint8Array => encodeFrame(message, PROTOCOL_VERSION);
@@ -167,6 +169,10 @@ test("the numbers of messages are those of docs/protocol.md §5; none is another
     configurationDone: 36,
     configurationFetch: 37,
     configurationVersion: 38,
+    slots: 40,
+    links: 41,
+    nodeFacts: 42,
+    stateAcknowledge: 43,
   });
   const known = new Set([...messageTables.values()].map(({ type }) => type));
   for (let type = 0; type < 256; type++) {

@@ -36,9 +36,13 @@ function layout(table: Field<unknown>): string {
   return lines.join("\n");
 }
 
+/** Lines that repeat the one before them become one `*`, as hexdump has it. */
 function example(name: string): string {
-  const lines = bytesToHex(golden(name)).match(/.{1,64}/g) ?? [];
-  return ["```hex", ...lines.map((line) => line.replace(/(.{8})(?=.)/g, "$1 ")), "```"].join("\n");
+  const lines = (bytesToHex(golden(name)).match(/.{1,64}/g) ?? []).map((line, index, all) =>
+    line === all[index - 1] ? "*" : line.replace(/(.{8})(?=.)/g, "$1 "),
+  );
+  const shown = lines.filter((line, index) => line !== "*" || lines[index - 1] !== "*");
+  return ["```hex", ...shown, "```"].join("\n");
 }
 
 const tables = new Map<string, Field<unknown>>([
