@@ -202,6 +202,8 @@ export interface ReplicationState {
   /** Null where the last attempts did not end over a key. */
   readonly refusedKey: RefusedKey | null;
   readonly path: string | null;
+  /** The protocol version that both nodes speak (docs/protocol.md §2.1); null where the peer is not there. */
+  readonly version: number | null;
   readonly direction: "sending" | "receiving" | "none";
   /** Synchronised: the snapshot is complete and changes flow. */
   readonly synchronised: boolean;
@@ -238,8 +240,6 @@ export interface LinkView {
   readonly addresses: readonly string[];
   readonly gateway: readonly string[];
   readonly sessions: number;
-  /** The protocol version that both nodes speak (docs/protocol.md §2.1); null where the peer is not there. */
-  readonly version: number | null;
 }
 
 /** All alarms of this node, and how many the other one says that it has. */

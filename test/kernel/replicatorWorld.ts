@@ -32,8 +32,8 @@ export interface Node {
   readonly config: Config;
   readonly identity: Identity;
   readonly lines: string[];
-  replicator: Replicator;
   readonly state: ModelState;
+  replicator: Replicator;
   /** Resolves when `condition` holds; asked at every change and, as the kernel does not tell, every few ms. */
   until(condition: (node: Node) => boolean, what: string): Promise<void>;
   setRole(role: Role, term: number, peerRole: Role): void;
@@ -110,7 +110,6 @@ export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {})
   };
 }
 
-function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identity): Node {
 /** What a node has to tell beside its sessions, in a model: slots of one value, and what came of the other's. */
 export class ModelState implements NodeState {
   /** Every slot has this link. */
@@ -148,16 +147,17 @@ export class ModelState implements NodeState {
   }
 }
 
+function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identity): Node {
   const lines: string[] = [];
-  const log = (line: string): number => lines.push(`${id}: ${line}`);
   const state = new ModelState(id);
+  const log = (line: string): number => lines.push(`${id}: ${line}`);
   const start = (): Replicator =>
     space.run(() => {
       const options: ReplicatorOptions = {
         config,
         identity,
-        log,
         node: state,
+        log,
         onChange: () => {},
         kernel: kernelIn(space),
         neighbours: neighboursIn(space, config),
@@ -171,8 +171,8 @@ export class ModelState implements NodeState {
     config,
     identity,
     lines,
-    replicator: start(),
     state,
+    replicator: start(),
     until: async (condition, what) => {
       const end = performance.now() + 10_000;
       while (!condition(node)) {
