@@ -146,19 +146,11 @@ const SPECS = {
     gapMaxMs: 100,
     ownDisk: true,
   },
-  "kinds-handover": {
-    happened: "The active role was handed over, on command, with sessions of every kind under way.",
-    lossless: true,
-  },
   saturated: {
     happened: "Busy loops, fork loops and a disk writer took all that the machine has.",
     stallMaxMs: OUTAGE_STALL_MS,
     starved: true,
   },
-} as const satisfies Readonly<Record<string, ScenarioSpec>>;
-
-export type ScenarioName = keyof typeof SPECS;
-export const SCENARIOS = Object.keys(SPECS) as readonly ScenarioName[];
   "reboot-standby": {
     happened: "The standby lost its power and booted; once it was ready, the active died.",
     gapMaxMs: 100,
@@ -212,6 +204,10 @@ export const SCENARIOS = Object.keys(SPECS) as readonly ScenarioName[];
     lossless: true,
     more: { sessions: 100_000, connections: 10_000 },
   },
+} as const satisfies Readonly<Record<string, ScenarioSpec>>;
+
+export type ScenarioName = keyof typeof SPECS;
+export const SCENARIOS = Object.keys(SPECS) as readonly ScenarioName[];
 export const specOf = (name: ScenarioName): ScenarioSpec => SPECS[name];
 
 /** What users of other products complain about, and the scenario that shows it here (`--scenario complaint-5`). */
@@ -231,10 +227,6 @@ export const COMPLAINTS: Readonly<
     scenario: "sync-cut",
     about: "the bulk of the states never arrives, and nobody takes over",
   },
-  "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
-  "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
-  "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },
-};
   "complaint-8": {
     scenario: "paths-cut",
     about: "one node never sends its states, and nobody notices",
@@ -248,6 +240,10 @@ export const COMPLAINTS: Readonly<
     scenario: "storm",
     about: "the first packets meet a node that does not have the state yet",
   },
+  "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
+  "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
+  "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },
+};
 
 /** Names that `--scenario` takes. */
 export const SCENARIO_WORDS: readonly string[] = [...SCENARIOS, ...Object.keys(COMPLAINTS)];

@@ -6,8 +6,8 @@ import { CYCLE_ACTS } from "./acts/cycles.ts";
 import { LOG_PATH_ACTS } from "./acts/logPaths.ts";
 import { MASS_ACTS } from "./acts/masses.ts";
 import { PROCESS_ACTS } from "./acts/processes.ts";
-import { SPLIT_ACTS } from "./acts/split.ts";
 import { RESYNC_ACTS } from "./acts/resync.ts";
+import { SPLIT_ACTS } from "./acts/split.ts";
 import type { Act } from "./acts/steps.ts";
 import { type ScenarioName, specOf } from "./catalogue.ts";
 import { nowMs } from "./clock.ts";
@@ -76,10 +76,10 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   ...SPLIT_ACTS,
   ...BURDENED_ACTS,
   ...CYCLE_ACTS,
-};
   ...RESYNC_ACTS,
   ...LOG_PATH_ACTS,
   ...MASS_ACTS,
+};
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
 export async function play(world: World, options: StageOptions): Promise<Outcome> {
