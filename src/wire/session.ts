@@ -13,6 +13,14 @@ import {
   SESSION_TIMEOUT_SECONDS_MAX,
 } from "../base/limits.ts";
 import {
+  ExpectationFields,
+  HEAD_EXPECTATION,
+  isExpectation,
+  readExpectation,
+  writeExpectation,
+} from "./expectation.ts";
+import { refusalOf, refuse } from "./recordRefusals.ts";
+import {
   derivedReplyB,
   IPPROTO_SCTP,
   IPPROTO_TCP,
@@ -30,6 +38,7 @@ import {
   SessionFields,
   sameBytes,
 } from "./sessionFields.ts";
+import { readParts, writeParts } from "./sessionParts.ts";
 
 /** What a record asks for. Numbers are those of the wire; retired ones are never used again. */
 export const SessionOperation = { Create: 1, Update: 2, Delete: 3 } as const;
@@ -48,11 +57,6 @@ const STATE_SEEN_REPLY = 0x01;
 const STATE_ASSURED = 0x02;
 const STATE_FIXED_TIMEOUT = 0x04;
 const STATE_STATUS_KNOWN = 0x07;
-/** Optional parts, in this order, each at most once. 6 is kept for expectations. */
-const Part = { Helper: 1, Master: 2, AdjustOriginal: 3, AdjustReply: 4, Labels: 5 } as const;
-const HELPER_BYTES_MAX = 15;
-const ADJUST_BYTES = 12;
-const LABELS_BYTES = 16;
 const KEY_AT = 2;
 const MARK_TIMEOUT_STATE_BYTES = 9;
 const VERIFICATION_TAGS_BYTES = 8;
@@ -76,7 +80,15 @@ export class RecordBatch {
 
   /** No further record is sure to fit. */
   get full(): boolean {
-    return this.count >= BATCH_RECORDS_MAX || this.length + SESSION_RECORD_BYTES_MAX > BATCH_BYTES_MAX;
+    return !this.hasRoom(1);
+  }
+
+  /** `records` further records are sure to fit. */
+  hasRoom(records: number): boolean {
+    return (
+      this.count + records <= BATCH_RECORDS_MAX &&
+      this.length + records * SESSION_RECORD_BYTES_MAX <= BATCH_BYTES_MAX
+    );
   }
 
   /** The records so far: a view, valid until `reset`. */
@@ -117,6 +129,14 @@ export class RecordBatch {
     return true;
   }
 
+  /** Encodes one expectation (`isCarried`); create or delete. False where the batch is full. */
+  appendExpectation(operation: SessionOperation, fields: ExpectationFields): boolean {
+    if (this.full) return false;
+    this.length = writeExpectation(this.bytes, this.length, operation, fields);
+    this.count += 1;
+    return true;
+  }
+
   #state(start: number, head: number, fields: SessionFields): number {
     const view = this.#view;
     const size = fields.addressBytes;
@@ -146,48 +166,9 @@ export class RecordBatch {
       view.setUint16(at, fields.replyB);
       at += 2;
     }
-    const end = this.#parts(at, fields);
+    const end = writeParts(this.bytes, view, at, fields);
     this.bytes[head + 1] = end === at ? shape : shape | SHAPE_PARTS;
     return end;
-  }
-
-  /** The optional parts behind their common length; nothing at all where there are none. */
-  #parts(start: number, fields: SessionFields): number {
-    const { bytes } = this;
-    let at = start + 1;
-    if (fields.helperLength > 0 && fields.helperLength <= HELPER_BYTES_MAX) {
-      at = this.#part(at, Part.Helper, fields.helperLength);
-      at = this.#address(at, fields.bytes, fields.helperAt, fields.helperLength);
-    }
-    if (fields.hasMaster) {
-      const size = fields.addressBytes;
-      at = this.#part(at, Part.Master, 5 + 2 * size);
-      bytes[at] = fields.masterProtocol;
-      at = this.#address(at + 1, fields.bytes, fields.masterSource, size);
-      at = this.#address(at, fields.bytes, fields.masterDestination, size);
-      at = this.#numbers(at, fields.masterA, fields.masterB);
-    }
-    if (fields.hasAdjustOriginal) at = this.#adjust(at, Part.AdjustOriginal, fields.adjust, 0);
-    if (fields.hasAdjustReply) at = this.#adjust(at, Part.AdjustReply, fields.adjust, 3);
-    if (fields.labelsAt >= 0) {
-      at = this.#part(at, Part.Labels, LABELS_BYTES);
-      at = this.#address(at, fields.bytes, fields.labelsAt, LABELS_BYTES);
-    }
-    if (at === start + 1) return start;
-    bytes[start] = at - start - 1;
-    return at;
-  }
-
-  #part(at: number, type: number, length: number): number {
-    this.bytes[at] = type;
-    this.bytes[at + 1] = length;
-    return at + 2;
-  }
-
-  #adjust(start: number, type: number, values: Uint32Array, from: number): number {
-    const at = this.#part(start, type, ADJUST_BYTES);
-    for (let index = 0; index < 3; index += 1) this.#view.setUint32(at + 4 * index, values[from + index]!);
-    return at + ADJUST_BYTES;
   }
 
   #address(at: number, from: Uint8Array, fromAt: number, size: number): number {
@@ -203,28 +184,8 @@ export class RecordBatch {
   }
 }
 
-// What may be wrong with a record. `recordEnd` returns the negative of the position in this list.
-const REFUSALS = [
-  "",
-  "truncated",
-  "unknown operation",
-  "unknown flag",
-  "delete with state",
-  "numbers of a protocol without ports",
-  "unknown icmp type",
-  "bad zone",
-  "mark without link",
-  "mark with generation",
-  "timeout out of range",
-  "unknown status",
-  "unknown protocol state",
-  "reply part that can be derived",
-  "bad optional part",
-] as const;
-type Refusal = (typeof REFUSALS)[number];
-const refuse = (reason: Refusal): number => -REFUSALS.indexOf(reason);
-
 const scratch = new SessionFields();
+const scratchExpectation = new ExpectationFields();
 
 const u16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
 const u32 = (bytes: Uint8Array, at: number): number =>
@@ -235,7 +196,7 @@ const keyEnd = (head: number, offset: number): number =>
   offset + KEY_AT + ((head & HEAD_IPV6) !== 0 ? 37 : 13) + ((head & HEAD_ZONE) !== 0 ? ZONE_BYTES : 0);
 
 /**
- * Reads the record at `offset` into `fields` (whose `bytes` becomes `bytes`) and returns the offset behind it; a
+ * Reads the session record at `offset` into `fields` (whose `bytes` becomes `bytes`) and returns the offset behind it; a
  * negative number where it is not a valid record (`refusalOf` names the reason), and `fields` are then undefined.
  */
 export function readRecord(
@@ -349,92 +310,28 @@ function readReply(
   return at;
 }
 
-function readParts(bytes: Uint8Array, start: number, limit: number, fields: SessionFields): number {
-  if (start >= limit) return refuse("truncated");
-  const end = start + 1 + bytes[start]!;
-  if (end > limit) return refuse("truncated");
-  let at = start + 1;
-  let last = 0;
-  while (at < end) {
-    if (end - at < 2) return refuse("bad optional part");
-    const type = bytes[at]!;
-    const length = bytes[at + 1]!;
-    at += 2;
-    if (type <= last || length > end - at || !readPart(bytes, at, type, length, fields))
-      return refuse("bad optional part");
-    last = type;
-    at += length;
-  }
-  return last === 0 ? refuse("bad optional part") : end;
-}
-
-function readPart(
-  bytes: Uint8Array,
-  at: number,
-  type: number,
-  length: number,
-  fields: SessionFields,
-): boolean {
-  switch (type) {
-    case Part.Helper:
-      fields.helperAt = at;
-      fields.helperLength = length;
-      for (let index = 0; index < length; index += 1)
-        if (bytes[at + index]! <= 0x20 || bytes[at + index]! >= 0x7f) return false;
-      return length >= 1 && length <= HELPER_BYTES_MAX;
-    case Part.Master: {
-      const size = fields.addressBytes;
-      if (length !== 5 + 2 * size) return false;
-      fields.hasMaster = true;
-      fields.masterProtocol = bytes[at]!;
-      fields.masterSource = at + 1;
-      fields.masterDestination = at + 1 + size;
-      fields.masterA = u16(bytes, at + 1 + 2 * size);
-      fields.masterB = u16(bytes, at + 3 + 2 * size);
-      return (
-        (fields.masterA | fields.masterB) === 0 ||
-        protocolKind(fields.family, fields.masterProtocol) !== ProtocolKind.Portless
-      );
-    }
-    case Part.AdjustOriginal:
-    case Part.AdjustReply: {
-      if (length !== ADJUST_BYTES) return false;
-      const reply = type === Part.AdjustReply;
-      if (reply) fields.hasAdjustReply = true;
-      else fields.hasAdjustOriginal = true;
-      for (let index = 0; index < 3; index += 1)
-        fields.adjust[(reply ? 3 : 0) + index] = u32(bytes, at + 4 * index);
-      return true;
-    }
-    case Part.Labels:
-      fields.labelsAt = at;
-      return length === LABELS_BYTES;
-    default:
-      return false;
-  }
-}
-
-/** The offset behind the record at `offset`, or a negative number where it is refused (see `refusalOf`). */
+/** The offset behind the record of any kind at `offset`, or a negative number where it is refused (see `refusalOf`). */
 export function recordEnd(bytes: Uint8Array, offset: number, limit: number = bytes.length): number {
+  if (offset < limit && isExpectation(bytes, offset))
+    return readExpectation(bytes, offset, scratchExpectation, limit);
   return readRecord(bytes, offset, scratch, limit);
-}
-
-/** The reason behind a negative result of `recordEnd` or `readRecord`. */
-export function refusalOf(result: number): string {
-  return REFUSALS[-result] ?? "unknown refusal";
 }
 
 export type RecordsVerdict =
   | { readonly ok: true; readonly count: number }
   | { readonly ok: false; readonly reason: string; readonly offset: number };
 
-/** Checks a peer's records wholly, before any is applied: every record valid, nothing left over, within bounds. */
-export function validateRecords(bytes: Uint8Array): RecordsVerdict {
+/**
+ * Checks a peer's records wholly, before any is applied: every record valid, nothing left over, within bounds. `version`
+ * is the connection's: expectations belong to version 2.
+ */
+export function validateRecords(bytes: Uint8Array, version = 2): RecordsVerdict {
   if (bytes.length > BATCH_BYTES_MAX) return { ok: false, reason: "too many bytes", offset: BATCH_BYTES_MAX };
   let count = 0;
   let offset = 0;
   while (offset < bytes.length) {
-    const end = recordEnd(bytes, offset);
+    const known = version >= 2 || !isExpectation(bytes, offset);
+    const end = known ? recordEnd(bytes, offset) : refuse("unknown flag");
     if (end < 0) return { ok: false, reason: refusalOf(end), offset };
     count += 1;
     if (count > BATCH_RECORDS_MAX) return { ok: false, reason: "too many records", offset };
@@ -461,24 +358,26 @@ export function recordOperation(bytes: Uint8Array, offset: number): SessionOpera
 
 /** True where the valid record at `offset` ends a session whose protocol says itself when it ends (TCP, SCTP). */
 export const endsByWord = (bytes: Uint8Array, offset: number): boolean =>
-  recordOperation(bytes, offset) === SessionOperation.Delete && SAY_THEIR_END.has(bytes[offset + KEY_AT]!);
+  recordOperation(bytes, offset) === SessionOperation.Delete &&
+  !isExpectation(bytes, offset) &&
+  SAY_THEIR_END.has(bytes[offset + KEY_AT]!);
 
-/** True where the valid records at `left` and `right` are about the same session. */
+/** True where the valid records at `left` and `right` are about the same session, or the same expectation. */
 export function sameKey(bytes: Uint8Array, left: number, right: number): boolean {
-  const key = HEAD_IPV6 | HEAD_ZONE;
+  const key = HEAD_IPV6 | HEAD_ZONE | HEAD_EXPECTATION;
   if ((bytes[left]! & key) !== (bytes[right]! & key)) return false;
   const size = keyEnd(bytes[left]!, left) - left - KEY_AT;
   return sameBytes(bytes, left + KEY_AT, bytes, right + KEY_AT, size);
 }
 
 /**
- * 64 bits over the session's key (family, protocol, original tuple, zone) into `out[0]`, `out[1]`: the same for
+ * 64 bits over the session's or the expectation's key (family, protocol, original tuple, zone) into `out[0]`, `out[1]`: the same for
  * every operation on a session. `seed` keeps a stranger from choosing keys that collide.
  */
 export function keyHash(bytes: Uint8Array, offset: number, out: Uint32Array, seed = 0): void {
   const head = bytes[offset]!;
   const end = keyEnd(head, offset);
-  let first = seed ^ 0x9e3779b9 ^ (head & (HEAD_IPV6 | HEAD_ZONE));
+  let first = seed ^ 0x9e3779b9 ^ (head & (HEAD_IPV6 | HEAD_ZONE | HEAD_EXPECTATION));
   let second = Math.imul(seed, 0x85ebca6b) ^ 0x7f4a7c15;
   for (let at = offset + KEY_AT; at < end; at += 1) {
     const byte = bytes[at]!;

@@ -2,7 +2,8 @@
 // through the same bytes (session.ts), so there is one layout. Pure.
 
 import { assert } from "../base/assert.ts";
-import { RecordBatch, readRecord, refusalOf, SessionOperation } from "./session.ts";
+import { refusalOf } from "./recordRefusals.ts";
+import { RecordBatch, readRecord, SessionOperation } from "./session.ts";
 import { IPPROTO_SCTP, SessionFields } from "./sessionFields.ts";
 
 /** One direction of a session. Addresses: 4 or 16 bytes, network order. */

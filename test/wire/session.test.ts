@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { BATCH_BYTES_MAX, BATCH_RECORDS_MAX, SESSION_RECORD_BYTES_MAX } from "../../src/base/limits.ts";
+import { refusalOf } from "../../src/wire/recordRefusals.ts";
 import {
   forEachRecord,
   keyHash,
   RecordBatch,
   recordEnd,
-  refusalOf,
   SessionOperation,
   validateRecords,
 } from "../../src/wire/session.ts";
@@ -116,7 +116,7 @@ test("any bytes: refused, or exactly one encoding of what they say", () => {
 
 const refusals: readonly (readonly [bytes: string, reason: string])[] = [
   ["00 00 06 0a000001 c6336407 9c40 01bb", "unknown operation"],
-  ["13 00 06 0a000001 c6336407 9c40 01bb", "unknown flag"],
+  ["23 00 06 0a000001 c6336407 9c40 01bb", "unknown flag"],
   ["01 20 06 0a000001 c6336407 9c40 01bb 00507103 00069780 33", "unknown flag"],
   ["03 02 06 0a000001 c6336407 9c40 01bb", "delete with state"],
   ["03 00 32 0a000001 c6336407 9c40 01bb", "numbers of a protocol without ports"],
