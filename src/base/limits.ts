@@ -93,11 +93,23 @@ export const SESSION_RECORD_BYTES_MAX = 256;
 /** Remaining time of a session: 2^31 jiffies at the highest HZ (1000), what every kernel can be given. */
 export const SESSION_TIMEOUT_SECONDS_MAX = 2_147_483;
 /**
- * Least time that a standby gives an entry: a quarter of a day. Refreshes raise no event, so a session that flows on
- * the active looks idle here, and nothing refreshes it yet: a UDP tunnel or call must outlive that. What has ended is
- * ended by the active's DESTROY or a sweep; after a takeover what is silent by then stays so long at most.
+ * A refresh by traffic raises no event, so that a session which flows on the active looks idle on the standby. The active
+ * says each one's time again within this interval, and the standby gives an entry what is left on the active and so many
+ * intervals more: it outlives two rounds that were missed. What has ended is ended by the active's DESTROY or a sweep.
  */
+export const REFRESH_ROUND_MS = 300_000;
+export const STANDBY_ROUNDS = 3;
+/** Least time that a standby gives an entry of an active that speaks version 1, and refreshes nothing: a quarter of a day. */
 export const SESSION_STANDBY_SECONDS_MIN = 21_600;
+/** After a takeover: when the new active begins to set back the times of what nobody speaks in; most speak at once. */
+export const SET_BACK_DELAY_MS = 1000;
+/** Between two datagrams of the table (some 130 entries each), at least, and in units of what the last one took. */
+export const SET_BACK_PACE_MS = 10;
+export const SET_BACK_PACE_SHARE = 9;
+/** Walks of the table: the second one looks for what changed while the first one read it. */
+export const SET_BACK_PASSES = 2;
+/** After the kernel refused to have its table read. */
+export const SET_BACK_RETRY_MS = 5000;
 /** Session requests in one send to the kernel. */
 export const SESSION_REQUESTS_PER_SEND = 64;
 /** Session events read with one system call, and the longest one. */
@@ -212,6 +224,10 @@ assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a secon
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
 assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a path is called cut");
 assert(LOG_UNACKNOWLEDGED_MS < LOG_SILENCE_MS, "a cut is noticed before a stuck peer");
+assert(
+  (200_000 / 100) * SET_BACK_PACE_MS <= 30_000,
+  "200,000 entries are set back within a minute, with room",
+);
 assert(MERGE_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a merge keeps both ends busy");
 assert(SNAPSHOT_WINDOW_BYTES >= 2 * BATCH_BYTES_MAX, "a snapshot keeps both ends busy");
 assert(

@@ -34,6 +34,11 @@ export interface SessionWriter {
   /** Own netlink port id, for `SessionEventsOptions.ignore`. */
   readonly portId: number;
   /**
+   * Whether who sends the records says each session's time again, round after round (protocol version 2): what `apply`
+   * writes then outlives three rounds, else six hours.
+   */
+  refreshed: boolean;
+  /**
    * Writes the records (validated, `count` of them, in order; the last word on a session wins) into the kernel,
    * marked with `generation` 0..3 in bits 28-29. Synchronous: about 3 us a record.
    */
@@ -82,6 +87,14 @@ class Writer implements SessionWriter {
 
   get portId(): number {
     return this.#kernel.portId;
+  }
+
+  get refreshed(): boolean {
+    return this.#kernel.requests.refreshed;
+  }
+
+  set refreshed(refreshed: boolean) {
+    this.#kernel.requests.refreshed = refreshed;
   }
 
   apply(bytes: Uint8Array, count: number, generation: number): ApplyResult {

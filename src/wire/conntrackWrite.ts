@@ -5,7 +5,10 @@ import {
   MARK_GENERATION_MASK,
   MARK_GENERATION_SHIFT,
   MERGED_SILENT_SECONDS_MAX,
+  REFRESH_ROUND_MS,
   SESSION_STANDBY_SECONDS_MIN,
+  SESSION_TIMEOUT_SECONDS_MAX,
+  STANDBY_ROUNDS,
 } from "../base/limits.ts";
 import {
   CTA_HELP,
@@ -75,10 +78,16 @@ const LABELS_BYTES = 16;
 /** No request is longer: IPv6, both translations, every optional part come to about 640. */
 export const CONNTRACK_REQUEST_BYTES_MAX = 1024;
 
+/** What a standby gives an entry above the time that is left to it on the active, in seconds, by who the active is. */
+const BESIDE_ROUNDS_SECONDS = (REFRESH_ROUND_MS * STANDBY_ROUNDS) / 1000;
+
 /** Which tuple of a session a request names it by. */
 export type TupleSide = "original" | "reply";
 
 export class ConntrackRequests extends ConntrackBuffer {
+  /** The active says each session's time again, round after round (protocol version 2): what is written need not outlive more. */
+  refreshed = false;
+
   /** Room for `count` requests. */
   constructor(count: number) {
     super(count * CONNTRACK_REQUEST_BYTES_MAX);
@@ -128,6 +137,14 @@ export class ConntrackRequests extends ConntrackBuffer {
     if ((fields.status & IPS_FIXED_TIMEOUT) === 0) this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, false);
+    this.finish();
+  }
+
+  /** Changes nothing of an entry but the time that is left to it; ENOENT where there is none, EPERM where it is fixed. */
+  retime(fields: SessionFields, sequence: number, seconds: number): void {
+    this.#begin(IPCTNL_MSG_CT_NEW, 0, fields, sequence);
+    this.#originalTuple(fields);
+    this.be32(CTA_TIMEOUT, seconds);
     this.finish();
   }
 
@@ -203,7 +220,12 @@ export class ConntrackRequests extends ConntrackBuffer {
 
   /** An idle standby sees no packets: its entry must outlive what the active only refreshes in silence. */
   #timeout(fields: SessionFields): void {
-    this.be32(CTA_TIMEOUT, Math.max(fields.timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+    const { timeoutSeconds, status } = fields;
+    // A fixed time is refreshed nowhere, and cannot be set back later.
+    if ((status & IPS_FIXED_TIMEOUT) !== 0) this.be32(CTA_TIMEOUT, Math.max(timeoutSeconds, 1));
+    else if (!this.refreshed) this.be32(CTA_TIMEOUT, Math.max(timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+    else
+      this.be32(CTA_TIMEOUT, Math.min(timeoutSeconds + BESIDE_ROUNDS_SECONDS, SESSION_TIMEOUT_SECONDS_MAX));
   }
 
   /** What ends by silence may carry a standby's long time, and have ended: if it lives, its next packet says so. */

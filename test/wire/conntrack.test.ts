@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { SESSION_STANDBY_SECONDS_MIN } from "../../src/base/limits.ts";
 import {
   CTA_PROTOINFO,
   CTA_PROTOINFO_TCP,
@@ -14,7 +13,7 @@ import {
   stateName,
 } from "../../src/wire/conntrack.ts";
 import { CONNTRACK_REQUEST_BYTES_MAX, ConntrackRequests } from "../../src/wire/conntrackWrite.ts";
-import { readAttributes, readMessages } from "../../src/wire/netlink.ts";
+import { readAttributes, readBe32, readMessages } from "../../src/wire/netlink.ts";
 import { readRecord, SessionOperation } from "../../src/wire/session.ts";
 import { IPS_ASSURED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
 import { encodeRecord, recordOf, type SessionRecord } from "../../src/wire/sessionRecord.ts";
@@ -27,11 +26,18 @@ function fieldsOf(record: SessionRecord): SessionFields {
   return fields;
 }
 
+/** What a standby gives an entry: six hours at least of an active that refreshes nothing, else fifteen minutes more. */
+function standbySeconds(left: number, status: number, refreshed: boolean): number {
+  if ((status & 0x400) !== 0) return Math.max(left, 1);
+  return refreshed ? Math.min(left + 900, 2_147_483) : Math.max(left, 21_600);
+}
+
 test("a create says all that the record says, over the untranslated reply tuple", () => {
   fc.assert(
-    fc.property(anyRecord, fc.integer({ min: 0, max: 3 }), (record, generation) => {
+    fc.property(anyRecord, fc.integer({ min: 0, max: 3 }), fc.boolean(), (record, generation, refreshed) => {
       if (record.operation === "delete") return;
       const requests = new ConntrackRequests(1);
+      requests.refreshed = refreshed;
       requests.create(fieldsOf(record), 77, generation);
       assert.ok(requests.length <= CONNTRACK_REQUEST_BYTES_MAX);
       const messages = readMessages(requests.bytes.subarray(0, requests.length));
@@ -58,7 +64,7 @@ test("a create says all that the record says, over the untranslated reply tuple"
             ...rest,
             reply: turned(record.family, record.protocol, record.original),
             mark: (rest.mark | (generation << 28)) >>> 0,
-            timeoutSeconds: Math.max(SESSION_STANDBY_SECONDS_MIN, rest.timeoutSeconds),
+            timeoutSeconds: standbySeconds(rest.timeoutSeconds, rest.status, refreshed),
             protocolState: tcpUntold ? 3 : rest.protocolState,
             ...(sctpUntold ? { verificationTags: { original: 0, reply: 0 } } : {}),
           },
@@ -140,3 +146,18 @@ for (const [protocol, state, status, name] of names)
     Object.assign(fields, { protocol, protocolState: state, status });
     assert.equal(stateName(fields), name);
   });
+
+test("a new time is all that is asked for, of the entry by its original tuple and zone", () => {
+  fc.assert(
+    fc.property(anyRecord, fc.integer({ min: 1, max: 2_147_483 }), (record, seconds) => {
+      const requests = new ConntrackRequests(1);
+      const fields = fieldsOf(record);
+      requests.retime(fields, 9, seconds);
+      const [message] = readMessages(requests.bytes.subarray(0, requests.length)) ?? [];
+      const attributes = readAttributes(message!.payload.subarray(4))!;
+      const expected = [...(fields.zoneDirections === 3 ? [18] : []), 1, 7];
+      assert.deepEqual([...attributes.keys()], expected);
+      assert.equal(readBe32(attributes.get(7)), seconds);
+    }),
+  );
+});
