@@ -12,8 +12,10 @@ import { type ControlServer, controlAnswers, serveControl } from "./admin/contro
 import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
+import { type EffectReport, planEffect } from "./core/configPlan.ts";
 import { ConfigErrorCode, formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
+import { ConfigKeeper, openKeptStore } from "./daemon/configKeeper.ts";
 import { Dresser } from "./daemon/dresser.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
 import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
@@ -80,6 +82,7 @@ class Daemon {
   readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
   readonly #nodeState: NodeStateSource;
+  #keeper: ConfigKeeper | null = null;
   readonly #alarms = new DaemonAlarms(log);
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
@@ -144,6 +147,16 @@ class Daemon {
       path: join(config.runtimeDirectory, "control.sock"),
       service: { read: readDaemonRequest, answer: (request) => this.#answer(request) },
     });
+    // After the control socket: nobody else on this node has the versions open.
+    const keeper = new ConfigKeeper({
+      config,
+      ...openKeptStore(config.stateDirectory, log),
+      running: () => this.#config,
+      effect: (next) => this.#takeEffect(next),
+      log,
+      onChange: () => this.#report(),
+    });
+    this.#keeper = keeper;
     // Everything that may be refused without touching the kernel comes before the kernel is touched.
     await assertPortsFree(config);
     this.#wardrobe.guard();
@@ -154,6 +167,7 @@ class Daemon {
       config,
       identity,
       node: this.#nodeState,
+      configuration: keeper,
       log,
       onChange: () => this.#report(),
     });
@@ -197,6 +211,7 @@ class Daemon {
     if (started) await this.#heart?.leave().catch(() => undefined);
     this.#heart?.close();
     await this.#replicator?.close();
+    this.#keeper?.close();
     this.#guard?.close();
     const heartLives = await controlAnswers(join(this.#config.runtimeDirectory, "heart.sock"));
     if (this.#hung && (started || !heartLives)) this.#wardrobe.undress();
@@ -217,6 +232,7 @@ class Daemon {
       await this.#heart?.leave();
       this.#heart?.close();
       await this.#replicator?.close();
+      this.#keeper?.close();
       this.#guard?.close();
       this.#wardrobe.undress();
     } catch (error) {
@@ -244,6 +260,7 @@ class Daemon {
     this.#heart?.announceRestart();
     await this.#control?.close();
     await this.#replicator?.close();
+    this.#keeper?.close();
     this.#heart?.close();
     this.#finish(ExitCode.Ok);
   }
@@ -258,6 +275,7 @@ class Daemon {
   #follow(state: HeartState | null): void {
     if (state !== null)
       this.#replicator?.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
+    if (state !== null) this.#keeper?.setRole(state.role, state.peer.heard && state.peer.role === "active");
     this.#nodeState.follow(state);
     if (this.#stopping === null) this.#dresser.follow(state);
   }
@@ -271,13 +289,19 @@ class Daemon {
   }
 
   #report(): void {
-    const replicator = this.#replicator;
-    if (replicator === null || this.#heart === null) return;
+    const [replicator, configuration] = [this.#replicator, this.#keeper];
+    if (replicator === null || configuration === null || this.#heart === null) return;
     const { ready, reasons, position, sessions, refused } = replicator.report();
     const configurationDigest = this.#config.digest;
     const heart = this.#heart.state;
     if (this.#dresser.dressed)
-      this.#alarms.look({ heart, replication: replicator.state(), refused, config: this.#config });
+      this.#alarms.look({
+        heart,
+        replication: replicator.state(),
+        refused,
+        config: this.#config,
+        configuration,
+      });
     this.#heart.report({
       kind: "daemon",
       ready: ready && this.#dresser.dressed,
@@ -326,7 +350,19 @@ class Daemon {
       case "stop":
         void this.stop();
         return { kind: "done", request: request.request, message: "stopping" };
+      case "apply":
+        return this.#started(this.#keeper).apply(request);
+      case "configuration":
+        return this.#started(this.#keeper).version(request);
+      case "versions":
+        return this.#started(this.#keeper).versions(request);
     }
+  }
+
+  /** Takes another configuration into effect on this node, or leaves everything as it was. */
+  async #takeEffect(next: Config): Promise<EffectReport> {
+    const words = planEffect(this.#config, next).changes;
+    return { ok: false, words: ["a daemon that runs cannot take this into effect yet:", ...words] };
   }
 
   async #restart(what: "daemon" | "heart"): Promise<string> {
@@ -361,6 +397,12 @@ class Daemon {
         advice: "`understudy show pair` says what it waits for.",
       });
     return heart.handover();
+  }
+
+  #started(keeper: ConfigKeeper | null): ConfigKeeper {
+    if (keeper === null)
+      throw new BoundaryError({ operation: "look at the configuration", code: "STARTING" });
+    return keeper;
   }
 
   #parts(): { readonly heart: HeartLink; readonly replicator: Replicator } {

@@ -62,6 +62,17 @@ export function readConfiguration(nodeFile: string): Configuration {
   return configurationOf(readSource(nodeFile));
 }
 
+/** A pair's file that lies nowhere yet: its text, and its name in messages. */
+export interface PairText {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** As `readConfiguration`, and as if the pair's file had the text of `pair`; its paths are those of the node's file all the same. */
+export function configurationWith(nodeFile: string, pair: PairText): Configuration {
+  return configurationOf(readSource(nodeFile), { file: pair.file, read: { text: pair.text } });
+}
+
 /** Every mistake of a pair's file, alone. */
 export function checkPairFile(file: string): readonly ConfigError[] {
   return pairErrors(file, sheetOf(PAIR, readSource(file)));
@@ -82,14 +93,14 @@ export function checkFile(file: string): FileVerdict {
   return { file, kind, errors: result.ok ? [] : result.errors };
 }
 
-function configurationOf(source: Source): Configuration {
+function configurationOf(source: Source, given?: Source): Configuration {
   const node = sheetOf(NODE, source);
   const named = node.value?.value.pair;
   const nodeErrors = (more: readonly Finding[]): readonly ConfigError[] =>
     limited(inFile(source.file, [...node.findings, ...more]));
   if (node.value === undefined || named === undefined) return { ok: false, errors: nodeErrors([]) };
 
-  const pairSource = readSource(besides(source.file, named.value));
+  const pairSource = given ?? readSource(besides(source.file, named.value));
   if ("unread" in pairSource.read) {
     const { place, path } = named;
     const expected = "the pair's file (relative paths count from this file)";
@@ -162,11 +173,12 @@ function beforeBreak(findings: readonly Finding[], syntax: readonly Finding[]): 
  * What of the machine is not as the configuration says, before anything is touched: interfaces that are not there, a
  * private key that is missing, unreadable, readable by others or not the one that the pair's file lists, directories
  * that cannot be written. Every mistake points at the line of the node's file that says so. Reads the interfaces of
- * the network namespace that it runs in.
+ * the network namespace that it runs in. `given`: where `config` was made of a pair's file that lies nowhere yet.
  */
-export function checkMachine(config: Config): readonly ConfigError[] {
+export function checkMachine(config: Config, given?: PairText): readonly ConfigError[] {
   const node = sheetOf(NODE, readSource(config.files.node)).value;
-  const pair = sheetOf(PAIR, readSource(config.files.pair)).value;
+  const source = given === undefined ? readSource(config.files.pair) : { ...given, read: given };
+  const pair = sheetOf(PAIR, source).value;
   if (node === undefined || pair === undefined) return [];
   const at = (key: keyof NodeFile): Spot => node.value[key] ?? { place: START, path: key };
   const findings = [

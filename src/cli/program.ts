@@ -3,9 +3,10 @@
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ExitCode } from "../base/errors.ts";
-import { SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import { CONFIGURATION_VERSIONS_SHOWN_MAX, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
 import { PROTOCOLS_NAMED } from "../wire/conntrack.ts";
 import type { SessionFilter } from "../wire/control.ts";
+import type { ApplyOptions } from "./apply.ts";
 import { DEFAULT_KEY_FILE, DEFAULT_NODE_FILE, SESSIONS_SHOWN_DEFAULT } from "./defaults.ts";
 import { reportFailure } from "./failure.ts";
 import type { Shown } from "./show.ts";
@@ -25,6 +26,10 @@ interface SessionOptions extends Common {
   readonly ipv4?: true;
   readonly ipv6?: true;
   readonly limit?: number;
+}
+
+interface ShowOptions extends SessionOptions {
+  readonly versions?: true;
 }
 
 /** Sets the exit code of the command that ran. */
@@ -92,26 +97,96 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
     });
 }
 
+/** A version's number, or the first digits of its id. */
+const version = (text: string): string => {
+  if (!/^(\d{1,9}|[0-9a-f]{6,64})$/.test(text))
+    throw new InvalidArgumentError("Expected the number of a version, or at least 6 digits of its id.");
+  return text;
+};
+
+function addConfiguration(program: Command, terminal: Terminal, finish: Finish): void {
+  const message = ["-m, --message <text>", "why, for `show config --versions`"] as const;
+  withNode(program.command("apply"))
+    .description(
+      "put a configuration into force on both nodes, without losing a session (on the active node)",
+    )
+    .argument("[file]", "the pair's file; `-` or a pipe will do")
+    .option(...message)
+    .option(
+      "--replace-peer",
+      "also over a version that only the other node has; without FILE: what is in force here",
+    )
+    .option("--take-peer", "what is in force on the other node, where the two have parted")
+    .option("--base <version>", "refuse where another version than this is in force by now", version)
+    .action(async (file: string | undefined, options: ApplyOptions, command: Command) => {
+      const { apply, sourceOf } = await import("./apply.ts");
+      const source = sourceOf(file === "-" ? "/dev/stdin" : file, options);
+      if (source === null) command.error("error: expected FILE, or --take-peer, or --replace-peer");
+      finish(await apply(source, options, terminal));
+    });
+  withNode(program.command("rollback"))
+    .description("put an earlier version of the configuration into force on both nodes, as a new one")
+    .addArgument(new Argument("<version>", "its number or id").argParser(version))
+    .option(...message)
+    .action(async (reference: string, options: ApplyOptions) => {
+      const { apply } = await import("./apply.ts");
+      finish(await apply({ kind: "version", version: reference }, options, terminal));
+    });
+  withNode(program.command("diff"))
+    .description(
+      "compare configurations: the one in force with the file on disk, a version, the other node's, a file",
+    )
+    .argument(
+      "[from]",
+      "a version (then: with the one in force), `peer`, or a file; default: the file on disk",
+    )
+    .addArgument(new Argument("[to]", "another version").argParser(version))
+    .action(async (from: string | undefined, to: string | undefined, options: Common, command: Command) => {
+      if (to !== undefined && !/^(\d{1,9}|[0-9a-f]{6,64})$/.test(from ?? ""))
+        command.error("error: two versions are compared, or one thing with what is in force");
+      await (await import("./configuration.ts")).diff(from, to, options, terminal);
+    });
+}
+
 /** The filter of `show sessions`, and a usage error where an option of it is given to another view. */
-function filterOf(what: string, options: SessionOptions, command: Command): Omit<SessionFilter, "link"> {
+function filterOf(what: string, options: ShowOptions, command: Command): Omit<SessionFilter, "link"> {
   const { protocol, address, port, ipv4, ipv6 } = options;
   const given = { protocol, address, port, family: ipv4 ? 4 : ipv6 ? 6 : undefined };
   const filter = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   if (
     what !== "sessions" &&
-    (Object.keys(filter).length > 0 || options.link !== undefined || options.limit !== undefined)
+    (Object.keys(filter).length > 0 ||
+      options.link !== undefined ||
+      (options.limit !== undefined && !(what === "config" && options.versions)))
   )
     command.error("error: filters and --limit belong to `show sessions`");
   return filter;
 }
 
+async function showConfiguration(
+  reference: string | undefined,
+  { node, json, versions, limit = SESSIONS_SHOWN_DEFAULT }: ShowOptions,
+  terminal: Terminal,
+  command: Command,
+): Promise<void> {
+  const { showConfig, showVersions } = await import("./configuration.ts");
+  if (versions && reference !== undefined) command.error("error: one version, or the list of them");
+  const most = Math.min(limit, CONFIGURATION_VERSIONS_SHOWN_MAX);
+  if (versions) await showVersions(most, { node, json }, terminal);
+  else await showConfig(reference ?? null, { node, json }, terminal);
+}
+
 function addShow(program: Command, terminal: Terminal): void {
   const views = new Argument("[what]", "what to show")
-    .choices(["pair", "links", "sessions", "alarms"])
+    .choices(["pair", "links", "sessions", "alarms", "config"])
     .default("pair");
   withNode(program.command("show"))
-    .description("show the pair at a glance, its links, its sessions, or its alarms")
+    .description("show the pair at a glance, its links, its sessions, its alarms, or its configuration")
     .addArgument(views)
+    .addArgument(
+      new Argument("[version]", "config: this version of it; default: the one in force").argParser(version),
+    )
+    .option("--versions", "config: the list of its versions")
     .option("--link <link>", "sessions: through this link, by name or id (0: the node's own)", link)
     .option("--protocol <name>", `sessions: of this protocol (${PROTOCOLS_NAMED.join(", ")})`, protocol)
     .option("--address <address>", "sessions: with this address at either end", address)
@@ -120,15 +195,28 @@ function addShow(program: Command, terminal: Terminal): void {
     .option("-6, --ipv6", "sessions: IPv6 only")
     .option(
       "--limit <number>",
-      `sessions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT}, at most ${SESSIONS_SHOWN_MAX})`,
+      `sessions, versions: at most so many (default: ${SESSIONS_SHOWN_DEFAULT}, at most ${SESSIONS_SHOWN_MAX} and ${CONFIGURATION_VERSIONS_SHOWN_MAX})`,
       wholeNumber(1, SESSIONS_SHOWN_MAX),
     )
-    .action(async (what: Shown, options: SessionOptions, command: Command) => {
-      const filter = filterOf(what, options, command);
-      const { show } = await import("./show.ts");
-      const { node, json, limit = SESSIONS_SHOWN_DEFAULT } = options;
-      await show(what, { node, json, filter, link: options.link ?? null, limit }, terminal);
-    });
+    .action(
+      async (
+        what: Shown | "config",
+        reference: string | undefined,
+        options: ShowOptions,
+        command: Command,
+      ) => {
+        const filter = filterOf(what, options, command);
+        if (what === "config") {
+          await showConfiguration(reference, options, terminal, command);
+          return;
+        }
+        if (reference !== undefined || options.versions)
+          command.error("error: versions belong to `show config`");
+        const { show } = await import("./show.ts");
+        const { node, json, limit = SESSIONS_SHOWN_DEFAULT } = options;
+        await show(what, { node, json, filter, link: options.link ?? null, limit }, terminal);
+      },
+    );
 }
 
 function addLocalCommands(program: Command, terminal: Terminal, finish: Finish): void {
@@ -193,6 +281,7 @@ function buildProgram(terminal: Terminal, finish: Finish): Command {
     .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
     .exitOverride();
   addDaemonCommands(program, terminal, finish);
+  addConfiguration(program, terminal, finish);
   addShow(program, terminal);
   addLocalCommands(program, terminal, finish);
   return program;

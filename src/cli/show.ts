@@ -69,7 +69,7 @@ export async function show(what: Shown, options: ShowOptions, terminal: Terminal
         renderSessions({ sessions, total, truncated }, { style }),
       );
     }
-    case "done":
+    default:
       throw new Error(`the daemon answered "${answer.kind}" to show ${what}`);
   }
 }

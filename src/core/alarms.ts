@@ -224,8 +224,16 @@ export const ALARMS = {
     raisedBy: "daemon",
     title: "the nodes' configurations differ",
     text: "The two nodes run with different configurations: the standby is not ready while they do.",
-    advice: "Copy the newer pair file to the other node, `understudy check` it, restart that node.",
+    advice:
+      "`understudy diff peer` shows the difference. On the active, `understudy apply --replace-peer` puts its own on both, `--take-peer` the other one's.",
     afterMs: 5_000,
+  },
+  "configuration-not-kept": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "versions of the configuration are not kept",
+    text: "Versions of the configuration cannot be written to this node's disk: none can be applied, and none is brought to it.",
+    advice: "Is the state directory's disk full, read-only or failing? Then `understudy restart`.",
   },
 } as const satisfies Readonly<Record<string, AlarmSpec>>;
 

@@ -19,6 +19,7 @@ import {
   keep,
   leads,
   reject,
+  remember,
   speaks,
   stateMessage,
 } from "./configLogState.ts";
@@ -332,7 +333,7 @@ function onVersion(
     job.deadlineMs = Number.POSITIVE_INFINITY;
     effects.push({ kind: "prepare", header: job.version, content: given.content, judge: true });
   } else if (given !== undefined && given.header.id === id && state.asked.has(id)) {
-    state.history.set(id, given.header);
+    remember(state, given.header);
     effects.push({ kind: "remember", header: given.header, content: given.content });
   }
 }

@@ -2,7 +2,7 @@
 // and the one thing that is being done about it. And what follows from it alone: who leads, what is said to the peer, and why
 // the two nodes differ. Pure.
 
-import { CONFIGURATION_RETRY_MS } from "../base/limits.ts";
+import { CONFIGURATION_RETRY_MS, CONFIGURATION_VERSIONS_MAX } from "../base/limits.ts";
 import { type NodeId, peerOf, Role } from "../base/units.ts";
 import type { ApplyReport, Place } from "../wire/controlConfiguration.ts";
 import { NO_VERSION, type VersionHeader } from "../wire/messagesConfiguration.ts";
@@ -272,12 +272,23 @@ export function standingOf({ head, history, peer }: ConfigLogState): Standing {
   return theirs.head.digest === head.digest ? "behind" : "parted";
 }
 
+/** Notes a version; the oldest that is noted goes where there are too many. */
+export function remember({ history, head }: ConfigLogState, version: VersionHeader): void {
+  history.set(version.id, version);
+  if (history.size <= CONFIGURATION_VERSIONS_MAX) return;
+  for (const id of history.keys())
+    if (id !== head.id) {
+      history.delete(id);
+      return;
+    }
+}
+
 /** `version` is in force here from now on. */
 export function keep(state: ConfigLogState, version: VersionHeader, effects: ConfigEffect[]): void {
   state.head = version;
   state.tentative = null;
   state.stuck = null;
-  state.history.set(version.id, version);
+  remember(state, version);
   effects.push({ kind: "keep", header: version });
   effects.push({ kind: "log", line: `configuration: ${nameOf(version)} is in force` });
 }

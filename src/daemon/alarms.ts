@@ -13,6 +13,12 @@ export interface AlarmFacts {
   readonly replication: ReplicationState;
   /** Sessions of the other node that this one's kernel does not take. */
   readonly refused: number;
+  readonly configuration: {
+    /** Why the connected peer runs with another one; null where it does not, or where that cannot be said. */
+    readonly difference: string | null;
+    /** Why its versions are not kept on disk. */
+    readonly storeFault: string | null;
+  };
   readonly config: Pick<Config, "node" | "digest" | "peerKeys" | "ownKeys" | "links">;
 }
 
@@ -23,7 +29,7 @@ type Conditions = Partial<Readonly<Record<DaemonAlarmCode, string | null>>>;
 
 /** Each condition's detail, or null where it does not hold. Those that are noticed elsewhere are not in it. */
 export function conditionsOf(facts: AlarmFacts): Conditions {
-  const { heart, replication, refused, config } = facts;
+  const { heart, replication, refused, config, configuration } = facts;
   const configurationDigest = config.digest;
   const peer = heart?.peer.heard === true ? heart.peer : null;
   const takesPart = heart?.role === "active" || heart?.role === "standby";
@@ -40,9 +46,13 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
     "replication-down": peer !== null && !replication.connected ? "" : null,
     "replication-incomplete": incomplete ? `${replication.direction} over ${replication.path ?? "?"}` : null,
     "sessions-refused": refused > 0 ? `${refused} sessions` : null,
-    "configuration-differs": differs
-      ? `${configurationDigest.slice(0, 8)} here, ${theirs.slice(0, 8)} there`
-      : null,
+    // Connected, the nodes know more than that their digests are not the same: that one is on its way.
+    "configuration-differs": replication.connected
+      ? configuration.difference
+      : differs
+        ? `${configurationDigest.slice(0, 8)} here, ${theirs.slice(0, 8)} there`
+        : null,
+    "configuration-not-kept": configuration.storeFault,
   };
 }
 

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BATCH_FILL_MS } from "../base/limits.ts";
 import type { Role } from "../base/units.ts";
 import type { Config } from "../core/config.ts";
+import type { ConfigMessage } from "../core/configLogState.ts";
 import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
 import { isSynchronised as isSent, produced, type SenderLimits } from "../core/replication/sender.ts";
 import { isHeard, missing, type StateSubject } from "../core/replication/stateLog.ts";
@@ -29,8 +30,23 @@ import { replicationTransport } from "./replicationSockets.ts";
 import { type NodeState, StateLog } from "./stateLog.ts";
 import { VERSION } from "./views.ts";
 
+/** The configuration's part of the connection (configKeeper.ts). */
+export interface ConfigurationLog {
+  /** Digest of what this node runs with. */
+  readonly running: string;
+  /** Why the peer runs with another one, in words. */
+  readonly difference: string | null;
+  readonly counters: Record<string, number>;
+  /** `version` is spoken from here on. */
+  up(hello: Hello, version: number, send: (message: ConfigMessage) => void): void;
+  down(): void;
+  peerRole(role: Role): void;
+  message(message: ConfigMessage): void;
+}
+
 export interface ReplicatorOptions {
   readonly config: Config;
+  readonly configuration: ConfigurationLog;
   readonly identity: Pick<Identity, "tls">;
   /** Slots, links and facts of this node, and where those of the active go. */
   readonly node: NodeState;
@@ -171,7 +187,9 @@ class RunningReplicator implements Replicator {
           pair: config.pair,
           software: `understudy ${VERSION}`,
           bootId: randomBytes(16).toString("hex"),
-          configurationDigest: config.digest,
+          get configurationDigest() {
+            return options.configuration.running;
+          },
           role: () => ({ role: this.#role, term: this.#term }),
         },
         paths: config.paths.filter((path) => path.replication),
@@ -242,6 +260,7 @@ class RunningReplicator implements Replicator {
         ...prefixed("kernel", this.#receiver.counters),
         ...prefixed("neighbours", this.#counters),
         ...prefixed("state", { ...this.#state.state.counters }),
+        ...prefixed("configuration", this.#options.configuration.counters),
       },
     };
   }
@@ -302,8 +321,8 @@ class RunningReplicator implements Replicator {
       reasons.push(`no replication connection to the peer${ending}`);
       return reasons;
     }
-    if (this.#hello.configurationDigest !== this.#options.config.digest)
-      reasons.push("the two nodes have different configurations");
+    const { difference } = this.#options.configuration;
+    if (difference !== null) reasons.push(`the two nodes have different configurations: ${difference}`);
     if (state.peer !== null && state.peer.role !== "active") reasons.push("the peer is not active");
     else if (this.#peerRole !== null && this.#peerRole !== "active")
       reasons.push(`the peer's heart says ${this.#peerRole}`);
@@ -316,10 +335,8 @@ class RunningReplicator implements Replicator {
 
   #onUp(hello: Hello): void {
     this.#hello = hello;
-    if (hello.configurationDigest !== this.#options.config.digest) {
-      this.#counters["configuration-differs"] = (this.#counters["configuration-differs"] ?? 0) + 1;
-      this.#options.log("replication: the peer has another configuration: not ready until both are equal");
-    }
+    const { configuration } = this.#options;
+    configuration.up(hello, this.#link.version ?? 1, (message) => this.#link.send(message));
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };
     this.#state.input({ kind: "up", version: this.#link.version ?? 1, peer });
@@ -334,6 +351,7 @@ class RunningReplicator implements Replicator {
     this.#sender.input({ kind: "unsubscribe" });
     this.#receiver.disconnected();
     this.#state.input({ kind: "down" });
+    this.#options.configuration.down();
     this.#options.onChange();
   }
 
@@ -363,7 +381,17 @@ class RunningReplicator implements Replicator {
         this.#state.input({ kind: "message", message });
         this.#options.onChange();
         return;
+      case "configurationState":
+      case "configurationPropose":
+      case "configurationVerdict":
+      case "configurationCommit":
+      case "configurationDone":
+      case "configurationFetch":
+      case "configurationVersion":
+        this.#options.configuration.message(message);
+        return;
       case "roleChanged":
+        this.#options.configuration.peerRole(message.role);
         this.#state.input({ kind: "peer", peer: { role: message.role, term: message.term } });
         this.#receiver.push(message);
         return;

@@ -4,6 +4,12 @@
 // Local and same-version: strict JSON is enough here; port 1148 speaks the codecs of this room instead. Pure.
 
 import type { GateState, NodeId, Role, Term } from "../base/units.ts";
+import type {
+  ApplyReport,
+  ConfigurationVersionLine,
+  ConfigurationVersionView,
+  PairConfigurationView,
+} from "./controlConfiguration.ts";
 
 /** A place in the log: sequence numbers start at 1 with each term. */
 export interface Position {
@@ -163,7 +169,37 @@ export type DaemonRequest =
   | { readonly kind: "handover"; readonly request: number }
   /** Without a failover: the daemon replaces itself, or heart where its gate does not hang on it. */
   | { readonly kind: "restart"; readonly request: number; readonly what: "daemon" | "heart" }
-  | { readonly kind: "stop"; readonly request: number };
+  | { readonly kind: "stop"; readonly request: number }
+  /** Puts a configuration into force on both nodes (core/configLog.ts). */
+  | {
+      readonly kind: "apply";
+      readonly request: number;
+      readonly source: ApplySource;
+      /** Who, and why. */
+      readonly author: string;
+      readonly message: string;
+      /** Also over a version that only the other node has. */
+      readonly replace: boolean;
+      /** A version's number or id: refused where another one is in force by then. Null: whichever is. */
+      readonly base: string | null;
+    }
+  /** A version with its text; null: the one in force. `peer`: the one in force on the other node. */
+  | {
+      readonly kind: "configuration";
+      readonly request: number;
+      readonly of: "own" | "peer";
+      readonly version: string | null;
+    }
+  | { readonly kind: "versions"; readonly request: number; readonly limit: number };
+
+export type ApplySource =
+  /** `file`: its name for messages. */
+  | { readonly kind: "text"; readonly file: string; readonly text: string }
+  | { readonly kind: "version"; readonly version: string }
+  /** What is in force on the other node. */
+  | { readonly kind: "peer" }
+  /** What is in force here, for the other node. */
+  | { readonly kind: "in-force" };
 
 export interface SessionFilter {
   readonly link?: number;
@@ -261,6 +297,20 @@ export type DaemonMessage =
       readonly sessions: readonly SessionView[];
       readonly total: number;
       readonly truncated: boolean;
+    }
+  | { readonly kind: "applied"; readonly request: number; readonly report: ApplyReport }
+  | ({
+      readonly kind: "configuration";
+      readonly request: number;
+      readonly pair: PairConfigurationView;
+    } & ConfigurationVersionView)
+  | {
+      readonly kind: "versions";
+      readonly request: number;
+      /** The newest first. */
+      readonly versions: readonly ConfigurationVersionLine[];
+      readonly total: number;
+      readonly pair: PairConfigurationView;
     }
   | { readonly kind: "done"; readonly request: number; readonly message: string }
   | { readonly kind: "refused"; readonly request: number; readonly reason: string };

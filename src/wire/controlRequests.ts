@@ -1,8 +1,16 @@
 // Control requests: what the command line may ask of the daemon, read strictly from what arrived on the
 // socket. Anything else is refused with a reason that names the key. Pure.
 
-import { LINK_ID_MAX, LINK_ID_MIN, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
-import type { DaemonRequest, SessionFilter } from "./control.ts";
+import {
+  AUTHOR_BYTES_MAX,
+  CONFIGURATION_VERSIONS_SHOWN_MAX,
+  CONTROL_LINE_BYTES_MAX,
+  LINK_ID_MAX,
+  LINK_ID_MIN,
+  SESSIONS_SHOWN_MAX,
+  TEXT_BYTES_MAX,
+} from "../base/limits.ts";
+import type { ApplySource, DaemonRequest, SessionFilter } from "./control.ts";
 
 export type RequestRead =
   | { readonly ok: true; readonly request: DaemonRequest }
@@ -42,7 +50,15 @@ const keysOf: Readonly<Record<DaemonRequest["kind"], readonly string[]>> = {
   handover: ["kind", "request"],
   restart: ["kind", "request", "what"],
   stop: ["kind", "request"],
+  apply: ["kind", "request", "source", "author", "message", "replace", "base"],
+  configuration: ["kind", "request", "of", "version"],
+  versions: ["kind", "request", "limit"],
 };
+
+/** `show, handover, restart or stop`. */
+const kindsText = Object.keys(keysOf)
+  .join(", ")
+  .replace(/, (?=[^,]*$)/, " or ");
 
 /** The fault of a `show` request in words, or null. */
 function showFault(value: Fields): string | null {
@@ -56,6 +72,79 @@ function showFault(value: Fields): string | null {
 const restartFault = (value: Fields): string | null =>
   value.what === "daemon" || value.what === "heart" ? null : "what: expected daemon or heart";
 
+const isText =
+  (bytesMax: number) =>
+  (value: unknown): boolean =>
+    typeof value === "string" && value.length <= bytesMax;
+const isReference = (value: unknown): boolean => typeof value === "string" && /^[0-9a-f]{1,64}$/.test(value);
+const isReferenceOrNone = (value: unknown): boolean => value === null || isReference(value);
+
+type Rules = Readonly<Record<string, readonly [string, (value: unknown) => boolean]>>;
+
+/** The first key of `rules` that `value` has wrongly, in words, or null. */
+function faultOf(rules: Rules, value: Fields): string | null {
+  for (const [key, [expected, holds]] of Object.entries(rules))
+    if (!holds(value[key])) return `${key}: expected ${expected}`;
+  return null;
+}
+
+const sourceRules: Readonly<Record<ApplySource["kind"], Rules>> = {
+  // Whether it is too long in bytes, the daemon says in words.
+  text: {
+    file: ["a name", isText(TEXT_BYTES_MAX)],
+    text: ["text", isText(CONTROL_LINE_BYTES_MAX)],
+  },
+  version: { version: ["a version's number or id", isReference] },
+  peer: {},
+  "in-force": {},
+};
+
+function applyFault(value: Fields): string | null {
+  const { source } = value;
+  if (!isFields(source) || typeof source.kind !== "string" || !Object.hasOwn(sourceRules, source.kind))
+    return `source: expected one of ${Object.keys(sourceRules).join(", ")}`;
+  const rules = sourceRules[source.kind as ApplySource["kind"]];
+  const unknown = Object.keys(source).find((key) => key !== "kind" && !Object.hasOwn(rules, key));
+  if (unknown !== undefined) return `source.${unknown}: not a key of ${source.kind}`;
+  const fault = faultOf(rules, source);
+  if (fault !== null) return `source.${fault}`;
+  return faultOf(
+    {
+      author: ["a name", isText(AUTHOR_BYTES_MAX)],
+      message: ["text", isText(TEXT_BYTES_MAX)],
+      replace: ["true or false", (replace) => typeof replace === "boolean"],
+      base: ["a version's number or id, or null", isReferenceOrNone],
+    },
+    value,
+  );
+}
+
+const faultsOf: Readonly<Record<DaemonRequest["kind"], (value: Fields) => string | null>> = {
+  show: showFault,
+  restart: restartFault,
+  handover: () => null,
+  stop: () => null,
+  apply: applyFault,
+  configuration: (value) =>
+    faultOf(
+      {
+        of: ["own or peer", (of) => of === "own" || of === "peer"],
+        version: ["a version's number or id, or null", isReferenceOrNone],
+      },
+      value,
+    ),
+  versions: (value) =>
+    faultOf(
+      {
+        limit: [
+          `1 to ${CONFIGURATION_VERSIONS_SHOWN_MAX}`,
+          (limit) => isCount(limit, 1, CONFIGURATION_VERSIONS_SHOWN_MAX),
+        ],
+      },
+      value,
+    ),
+};
+
 /** Reads one request of the command line. Every key is looked at; an unknown one is refused. */
 export function readDaemonRequest(value: unknown): RequestRead {
   if (!isFields(value)) return { ok: false, number: 0, reason: "expected a JSON object" };
@@ -63,12 +152,11 @@ export function readDaemonRequest(value: unknown): RequestRead {
   const refuse = (reason: string): RequestRead => ({ ok: false, number: number ?? 0, reason });
   if (number === null) return refuse("request: expected a whole number");
   const kind = value.kind;
-  if (typeof kind !== "string" || !Object.hasOwn(keysOf, kind))
-    return refuse("kind: expected show, handover, restart or stop");
+  if (typeof kind !== "string" || !Object.hasOwn(keysOf, kind)) return refuse(`kind: expected ${kindsText}`);
   const known = keysOf[kind as DaemonRequest["kind"]];
   for (const key of Object.keys(value))
     if (!known.includes(key)) return refuse(`${key}: not a key of ${kind}`);
-  const fault = kind === "show" ? showFault(value) : kind === "restart" ? restartFault(value) : null;
+  const fault = faultsOf[kind as DaemonRequest["kind"]](value);
   if (fault !== null) return refuse(fault);
   return { ok: true, request: value as unknown as DaemonRequest };
 }

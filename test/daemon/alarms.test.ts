@@ -39,6 +39,7 @@ const fine: AlarmFacts = {
   heart: heartWith({}),
   replication,
   refused: 0,
+  configuration: { difference: null, storeFault: null },
   config: {
     node: "b",
     digest: DIGEST,
@@ -108,13 +109,27 @@ for (const [what, changes, expected] of [
   ],
   [
     "another configuration",
-    { heart: heartWith({ configurationDigest: "0".repeat(16) }) },
-    ["configuration-differs", "1f0c2a9b here, 00000000 there"],
+    { configuration: { difference: "b has version 6", storeFault: null } },
+    ["configuration-differs", "b has version 6"],
+  ],
+  [
+    "versions that are not kept",
+    { configuration: { difference: null, storeFault: "database or disk is full" } },
+    ["configuration-not-kept", "database or disk is full"],
   ],
 ] as const)
   test(what, () => {
     assert.deepEqual(holding({ ...fine, ...changes }), [expected]);
   });
+
+test("another configuration: connected nodes know why; others go by the digests in their heartbeats", () => {
+  const heart = heartWith({ configurationDigest: "0".repeat(16) });
+  assert.deepEqual(holding({ ...fine, heart }), [], "one is on its way");
+  assert.deepEqual(holding({ ...fine, heart, replication: { ...replication, connected: false } }), [
+    ["replication-down", ""],
+    ["configuration-differs", "1f0c2a9b here, 00000000 there"],
+  ]);
+});
 
 test("of a silent peer there is one alarm, heart's: not one for everything that it does not do", () => {
   const heart = heartWith({ heard: false, configurationDigest: "0".repeat(16) });

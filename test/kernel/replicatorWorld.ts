@@ -19,6 +19,7 @@ import type { LinkState, NodeFacts } from "../../src/wire/messagesNode.ts";
 import { MessageWriter, NETLINK_ROUTE } from "../../src/wire/netlink.ts";
 import { batchOf, deletion, session, UDP } from "../core/records.ts";
 import { newIdentity } from "../peer/loopback.ts";
+import { ModelConfiguration } from "./modelConfiguration.ts";
 import { makeNamespace, type Namespace } from "./namespace.ts";
 
 const RTM_NEWLINK = 16;
@@ -155,6 +156,7 @@ function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identi
     space.run(() => {
       const options: ReplicatorOptions = {
         config,
+        configuration: new ModelConfiguration(config),
         identity,
         node: state,
         log,
