@@ -77,6 +77,8 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	play --scenario freeze --runs 20; \
 	play --scenario handover; \
 	play --scenario placement; \
+	play --scenario kinds --v6; \
+	play --scenario kinds-handover --v6; \
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
 	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated \

@@ -146,6 +146,14 @@ const SPECS = {
     gapMaxMs: 100,
     ownDisk: true,
   },
+  kinds: {
+    happened: "Every cable of the active node went dead at once, with sessions of every kind under way.",
+    gapMaxMs: 100,
+  },
+  "kinds-handover": {
+    happened: "The active role was handed over, on command, with sessions of every kind under way.",
+    lossless: true,
+  },
   saturated: {
     happened: "Busy loops, fork loops and a disk writer took all that the machine has.",
     stallMaxMs: OUTAGE_STALL_MS,
@@ -167,6 +175,10 @@ const SPECS = {
       "The standby's daemon was started over a kernel full of sessions that were over or had changed.",
     lossless: true,
     more: { sessions: 10_000 },
+  },
+  damaged: {
+    happened: "Sessions of the standby's kernel were deleted and changed behind its daemon's back.",
+    lossless: true,
   },
   "sync-lost": {
     happened: "The sync cable went dead; then the active died while replication went by another path.",
@@ -231,6 +243,7 @@ export const COMPLAINTS: Readonly<
     scenario: "paths-cut",
     about: "one node never sends its states, and nobody notices",
   },
+  "complaint-9": { scenario: "damaged", about: "replication goes bad silently, and stays so" },
   "complaint-10": {
     scenario: "reboot-standby",
     about: "after a reboot of the standby long-lived connections are not sent again",

@@ -30,7 +30,9 @@ export function takeLine(table: Table, line: string): void {
   if ((mark & LINK_MARK) === 0) return;
   const head = line.slice(0, first).trim().split(/\s+/);
   // ipv4 2 tcp 6 431999 ESTABLISHED src=...
-  const [family, , protocol, , , protocolState = ""] = head;
+  const [family, , name, number, , protocolState = ""] = head;
+  // `conntrack` knows no more than some protocols by name.
+  const protocol = name === "unknown" ? `unknown-${number}` : name;
   const forward = line.slice(first, second);
   const backward = line.slice(second, markAt);
   const unreplied = forward.includes("[UNREPLIED]");

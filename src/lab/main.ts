@@ -211,6 +211,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     handovers: null,
     unasked: 0,
     placement: runs,
+    kinds: [],
     untranslated: null,
     short: false,
     notes: [],

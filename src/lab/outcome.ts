@@ -3,6 +3,7 @@
 import { LEASE_MS_DEFAULT } from "../base/limits.ts";
 import { type ScenarioName, specOf } from "./catalogue.ts";
 import type { Difference } from "./conntrackText.ts";
+import type { KindCell } from "./kinds.ts";
 import { type LiveVerdict, round } from "./traffic/survival.ts";
 
 export interface Takeover {
@@ -49,6 +50,8 @@ export interface Outcome {
   /** Takeovers that nobody asked for and no fault explains. */
   readonly unasked: number;
   readonly placement: readonly PlacementRun[] | null;
+  /** What became of sessions of every kind; empty where they were not played. */
+  readonly kinds: readonly KindCell[];
   /** Frames with an untranslated source that left towards an ISP; null where nobody counted. */
   readonly untranslated: number | null;
   /** True where long times were played shorter (`--short`). */
@@ -211,6 +214,17 @@ function worstDifference(outcome: Outcome): { missing: number; extra: number; wr
   return worst === undefined ? null : { missing: worst.missing, extra: worst.extra, wrong: worst.wrong };
 }
 
+/** A cell of the table of kinds: what was promised, and what the worst session of it went through. */
+const kindResult = ({ kind, family, fault, sessions, promised, found, skipped }: KindCell): object => ({
+  kind,
+  family,
+  fault,
+  sessions,
+  promised: promised.is,
+  ...(found === null ? { skipped } : { found: found.is, stallMs: found.stallMs }),
+  ...(found?.why == null ? {} : { why: found.why }),
+});
+
 /** The object that `--json` prints (lab.md). */
 export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unknown> {
   const { live, udp, claimants } = outcome;
@@ -233,6 +247,7 @@ export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unk
     ...(verdict.timingOnly ? { timingOnly: true } : {}),
     ...(outcome.unasked === 0 ? {} : { unasked: outcome.unasked }),
     ...(outcome.placement === null ? {} : { placement: outcome.placement }),
+    ...(outcome.kinds.length === 0 ? {} : { kinds: outcome.kinds.map(kindResult) }),
     ...(outcome.untranslated === null ? {} : { untranslated: outcome.untranslated }),
     ...(outcome.short ? { short: true } : {}),
     ...(outcome.notes.length === 0 ? {} : { notes: outcome.notes }),

@@ -1,6 +1,7 @@
 // The report that a person reads: what was running, what died, what survived, the gap, what to try next. Pure.
 
 import { specOf } from "./catalogue.ts";
+import { kindLines } from "./kinds.ts";
 import type { Outcome, Verdict } from "./outcome.ts";
 import { round } from "./traffic/survival.ts";
 
@@ -16,6 +17,7 @@ export function reportOf(outcome: Outcome, verdict: Verdict, options: ReportOpti
     ["What was running", running(outcome, options)],
     ["What happened", [...happened(outcome), ...doubtsOf(outcome)]],
     ["What anybody noticed", noticed(outcome)],
+    ["What each kind of session noticed", kindLines(outcome.kinds)],
     ...(verdict.ok ? [] : ([["What did not hold", verdict.why]] as const)),
     ["What to try next", NEXT],
   ];
@@ -85,8 +87,8 @@ function happened(outcome: Outcome): readonly string[] {
     ...(takeover === null
       ? []
       : [
-          outcome.scenario === "handover"
-            ? `At the end ${takeover.to} was active, in term ${takeover.term}.`
+          takeover.silenceMs === 0
+            ? `At the end ${takeover.to} was active, in term ${takeover.term}: the role was handed to it.`
             : `${takeover.to} heard nothing of ${takeover.from} for ${round(takeover.silenceMs)} ms and took over (term ${takeover.term}); the gate was open ${round(takeover.openMs)} ms later.`,
         ]),
   ];

@@ -3,6 +3,7 @@
 import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
 import { CYCLE_ACTS } from "./acts/cycles.ts";
+import { KIND_ACTS } from "./acts/kinds.ts";
 import { LOG_PATH_ACTS } from "./acts/logPaths.ts";
 import { MASS_ACTS } from "./acts/masses.ts";
 import { PROCESS_ACTS } from "./acts/processes.ts";
@@ -79,6 +80,7 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   ...RESYNC_ACTS,
   ...LOG_PATH_ACTS,
   ...MASS_ACTS,
+  ...KIND_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
@@ -116,6 +118,7 @@ function failed(world: World, options: StageOptions, stage: Stage | null, proble
     handovers: stage?.handovers ?? null,
     unasked: stage?.unasked ?? 0,
     placement: null,
+    kinds: stage?.kinds ?? [],
     untranslated: null,
     short: options.short,
     notes: stage?.notes ?? [],

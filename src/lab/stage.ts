@@ -5,6 +5,7 @@ import { type ScenarioName, specOf } from "./catalogue.ts";
 import { type ClaimRun, judgeClaims } from "./claimants.ts";
 import { nowMs, sleep, until } from "./clock.ts";
 import { type Difference, isEqual } from "./conntrackText.ts";
+import type { KindCell } from "./kinds.ts";
 import { countLeaks, type LeakCounter } from "./leaks.ts";
 import { type Load, type PingReport, startLoad } from "./load.ts";
 import { compareNodes } from "./oracles.ts";
@@ -54,6 +55,8 @@ export interface Stage {
   live: readonly LiveSession[];
   pings: PingReport | null;
   handovers: { asked: number; done: number } | null;
+  /** What became of sessions of every kind, where they were played. */
+  readonly kinds: KindCell[];
 }
 
 const READY_TIMEOUT_MS = 60_000;
@@ -93,6 +96,7 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     live: [],
     pings: null,
     handovers: null,
+    kinds: [],
   };
   stage.active = await becomeReady(world, "at the start");
   progress(`${stage.active} is active, ${otherNode(stage.active)} is its standby`);
@@ -290,6 +294,7 @@ export async function collect(stage: Stage): Promise<Outcome> {
     handovers: stage.handovers,
     unasked: stage.unasked,
     placement: null,
+    kinds: stage.kinds,
     untranslated,
     short: options.short,
     notes: stage.notes,

@@ -7,7 +7,8 @@ import { SCENARIOS } from "../../src/lab/catalogue.ts";
 import { holds, LAB_TIMEOUT_MS, REPLICATION } from "./labRun.ts";
 
 const SMALL = ["--live", "20", "--background", "500", "--short"];
-const ELSEWHERE = ["crash", "power", "freeze", "handover", "placement", ...REPLICATION];
+const FIRST = ["crash", "power", "freeze", "handover", "placement"];
+const ELSEWHERE: readonly string[] = [...FIRST, "kinds", "kinds-handover", ...REPLICATION];
 const VARIANTS = ["deaf-wan-both", "unplug-standby-ports", "read-only-disk"];
 
 suite("scenarios of the safety core in small size", { concurrency: 1 }, () => {

@@ -65,6 +65,15 @@ suite("conntrackText", () => {
     assert.equal(tableOf(own, ownFlagged, opening, unanswered, "", "nonsense").size, 0);
   });
 
+  test("protocols that `conntrack` has no name for are told apart by their numbers", () => {
+    const line = (number: number): string =>
+      `ipv4     2 unknown  ${number} 599 src=10.20.1.1 dst=203.0.113.101 src=203.0.113.101 dst=192.0.2.2 [ASSURED] mark=2 use=1`;
+    assert.deepEqual(
+      [...tableOf(line(50), line(253)).keys()],
+      [50, 253].map((number) => `ipv4 unknown-${number} src=10.20.1.1 dst=203.0.113.101`),
+    );
+  });
+
   test("counters and time-outs are no difference", () => {
     const counted = TCP.replace("dport=7 src", "dport=7 packets=3 bytes=180 src")
       .replace("dport=40000 [", "dport=40000 packets=2 bytes=90 [")

@@ -22,6 +22,7 @@ const good: Outcome = {
   handovers: null,
   unasked: 0,
   placement: null,
+  kinds: [],
   untranslated: 0,
   short: false,
   notes: [],

@@ -16,6 +16,7 @@ export type TrafficProgram =
   | "lag"
   | "chatter"
   | "flood"
+  | "kinds"
   | "capture";
 
 export interface TrafficProcess {

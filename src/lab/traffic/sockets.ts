@@ -7,6 +7,7 @@ import * as libc from "../../kernel/libc.ts";
 
 const TCP_NODELAY = 1;
 const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
 const home = openSync("/proc/thread-self/ns/net", "r");
 const entered = new Map<number, number>();
 
@@ -50,10 +51,30 @@ export function openUdp(pid: number, local: Uint8Array): number {
   });
 }
 
+/**
+ * A datagram or raw socket of any protocol, from `local` to `remote` and nobody else; `remote` null: to whoever asks.
+ * @throws KernelError EPROTONOSUPPORT where this kernel has no such sockets.
+ */
+export function openSocket(
+  pid: number,
+  what: { readonly type: number; readonly protocol: number },
+  [local, remote]: readonly [Uint8Array, Uint8Array | null],
+): number {
+  return inside(pid, () => {
+    const operation = `open a socket for IP protocol ${what.protocol}`;
+    const fd = libc.socket(familyOf(local), what.type | libc.SOCK_NONBLOCK, what.protocol, operation);
+    libc.bind(fd, local, operation);
+    if (remote !== null) libc.connect(fd, remote, operation);
+    return fd;
+  });
+}
+
 /** A ping socket (ICMP echo; the kernel gives it the identifier of its own): a session of its own. */
 export function openIcmp(pid: number, local: Uint8Array): number {
   return inside(pid, () => {
-    const fd = libc.socket(libc.AF_INET, libc.SOCK_DGRAM | libc.SOCK_NONBLOCK, IPPROTO_ICMP);
+    const isV4 = familyOf(local) === libc.AF_INET;
+    const type = libc.SOCK_DGRAM | libc.SOCK_NONBLOCK;
+    const fd = libc.socket(familyOf(local), type, isV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
     libc.bind(fd, local, "bind a ping socket");
     return fd;
   });
@@ -71,10 +92,19 @@ export function listenTcp(pid: number, local: Uint8Array): number {
 
 /** Starts to connect; POLLOUT says when it is decided, `connectError` how. */
 export function connectTcp(pid: number, remote: Uint8Array): number {
+  return connectTcpFrom(pid, null, remote);
+}
+
+/** As `connectTcp`, from a port that is given and shared by connections to other ends; null: from any. */
+export function connectTcpFrom(pid: number, local: Uint8Array | null, remote: Uint8Array): number {
   return inside(pid, () => {
     const fd = libc.socket(familyOf(remote), libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0);
     setNoDelay(fd);
     try {
+      if (local !== null) {
+        libc.setsockoptInt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1, "share a source port");
+        libc.bind(fd, local, "bind a source port");
+      }
       libc.connect(fd, remote, "connect a session");
     } catch (error) {
       if (!(error instanceof libc.KernelError) || error.errno !== libc.errno.EINPROGRESS) {
@@ -101,4 +131,3 @@ export function setLinger(fd: number, seconds: number): void {
   const value = new Uint8Array(new Int32Array([1, seconds]).buffer);
   libc.setsockopt(fd, libc.SOL_SOCKET, SO_LINGER, value, "say how a connection ends");
 }
-
