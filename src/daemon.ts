@@ -30,8 +30,9 @@ import { confineTo, processors, setNiceness, setProcessName } from "./kernel/lib
 import { listNeighbours } from "./kernel/neighbours.ts";
 import { listSessions } from "./kernel/sessions.ts";
 import { loadIdentity } from "./peer/identity.ts";
-import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "./wire/control.ts";
+import type { DaemonMessage, DaemonRequest, HeartState, MachinesView, PairView } from "./wire/control.ts";
 import { readDaemonRequest } from "./wire/controlRequests.ts";
+import type { LinkState } from "./wire/messagesNode.ts";
 
 const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
@@ -298,6 +299,7 @@ class Daemon {
       this.#alarms.look({
         heart,
         replication: replicator.state(),
+        machines: this.#machines(replicator),
         refused,
         config: this.#config,
         configuration,
@@ -336,7 +338,7 @@ class Daemon {
           return {
             kind: "links",
             request: request.request,
-            links: await linkViews(this.#config, this.#slots.inForce),
+            links: await linkViews(this.#config, this.#slots.inForce, this.#linkStates()),
           };
         return {
           kind: "sessions",
@@ -357,6 +359,12 @@ class Daemon {
       case "versions":
         return this.#started(this.#keeper).versions(request);
     }
+  }
+
+  /** The active's word on the links; on a standby that was told, not its own. */
+  #linkStates(): readonly LinkState[] {
+    const told = this.#heart?.state?.role === "standby" ? this.#replicator?.told().links : null;
+    return told ?? this.#nodeState.links();
   }
 
   /** Takes another configuration into effect on this node, or leaves everything as it was. */
@@ -415,6 +423,11 @@ class Daemon {
     return { heart: this.#heart, replicator: this.#replicator };
   }
 
+  #machines(replicator: Replicator): MachinesView {
+    const { facts, clockDifferenceMs } = replicator.told();
+    return { own: this.#nodeState.facts(), peer: facts, clockDifferenceMs };
+  }
+
   #pairView(): PairView {
     const heart = this.#heart?.state ?? null;
     const replicator = this.#replicator;
@@ -436,6 +449,7 @@ class Daemon {
       alarms: this.#alarms.all(heart),
       guard: this.#guard?.dropped ?? null,
       replication: replicator.state(),
+      machines: this.#machines(replicator),
       sessions,
       configurationDigest: this.#config.digest,
     };

@@ -219,6 +219,21 @@ export const ALARMS = {
     advice:
       "Most often its table is full: make net.netfilter.nf_conntrack_max equally large on both nodes (`understudy doctor`).",
   },
+  "tables-differ": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the nodes' tables take different numbers of sessions",
+    text: "The two kernels take different numbers of sessions: the smaller one cannot hold what the larger one may serve.",
+    advice: "Set net.netfilter.nf_conntrack_max to the same number on both nodes (`understudy doctor`).",
+  },
+  "older-protocol": {
+    severity: "info",
+    raisedBy: "daemon",
+    title: "the other node speaks an older protocol",
+    text: "The other node speaks an older version of the protocol: sessions are carried, but not the configuration, slots, links and expectations.",
+    advice:
+      "Upgrade it. A pair is upgraded one node at a time, the standby first, and soon after the other one.",
+  },
   "configuration-differs": {
     severity: "warning",
     raisedBy: "daemon",

@@ -1,16 +1,18 @@
 // The daemon's alarms: what it sees of heart, of replication, of the kernel's dress and of port 1148, held against the
 // conditions of core/alarms.ts, and put together with heart's own for whoever asks. It decides nothing else.
 
-import { peerOf } from "../base/units.ts";
+import { type NodeId, peerOf } from "../base/units.ts";
 import { AlarmBoard, type AlarmCount, type DaemonAlarmCode, type Instant, inOrder } from "../core/alarms.ts";
 import type { Config } from "../core/config.ts";
-import type { AlarmState, AlarmsView, HeartState, ReplicationState } from "../wire/control.ts";
+import type { AlarmState, AlarmsView, HeartState, MachinesView, ReplicationState } from "../wire/control.ts";
+import { PROTOCOL_VERSION } from "../wire/peer.ts";
 
 /** What is looked at anew each time. */
 export interface AlarmFacts {
   /** Null where heart does not run. */
   readonly heart: HeartState | null;
   readonly replication: ReplicationState;
+  readonly machines: Pick<MachinesView, "own" | "peer">;
   /** Sessions of the other node that this one's kernel does not take. */
   readonly refused: number;
   readonly configuration: {
@@ -29,7 +31,7 @@ type Conditions = Partial<Readonly<Record<DaemonAlarmCode, string | null>>>;
 
 /** Each condition's detail, or null where it does not hold. Those that are noticed elsewhere are not in it. */
 export function conditionsOf(facts: AlarmFacts): Conditions {
-  const { heart, replication, refused, config, configuration } = facts;
+  const { heart, replication, machines, refused, config, configuration } = facts;
   const configurationDigest = config.digest;
   const peer = heart?.peer.heard === true ? heart.peer : null;
   const takesPart = heart?.role === "active" || heart?.role === "standby";
@@ -45,6 +47,11 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
     "link-no-carrier": deadPorts(heart?.segments ?? [], config),
     "replication-down": peer !== null && !replication.connected ? "" : null,
     "replication-incomplete": incomplete ? `${replication.direction} over ${replication.path ?? "?"}` : null,
+    "tables-differ": tablesDiffer(config.node, machines),
+    "older-protocol":
+      replication.version !== null && replication.version < PROTOCOL_VERSION
+        ? `version ${replication.version} instead of ${PROTOCOL_VERSION}`
+        : null,
     "sessions-refused": refused > 0 ? `${refused} sessions` : null,
     // Connected, the nodes know more than that their digests are not the same: that one is on its way.
     "configuration-differs": replication.connected
@@ -54,6 +61,13 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
         : null,
     "configuration-not-kept": configuration.storeFault,
   };
+}
+
+/** The sizes of both tables where they are known and not the same. */
+function tablesDiffer(node: NodeId, { own, peer }: AlarmFacts["machines"]): string | null {
+  const theirs = peer?.conntrackMax ?? 0;
+  if (own.conntrackMax === 0 || theirs === 0 || own.conntrackMax === theirs) return null;
+  return `${node} ${own.conntrackMax}, ${peerOf(node)} ${theirs}`;
 }
 
 const listed = (words: readonly string[]): string | null => (words.length === 0 ? null : words.join(", "));

@@ -70,13 +70,20 @@ export interface ReplicatorReport {
   readonly refused: number;
 }
 
+export interface Told {
+  readonly facts: NodeFacts | null;
+  /** The other node's clock less this one's when it said so, in milliseconds. */
+  readonly clockDifferenceMs: number | null;
+  readonly links: readonly LinkState[] | null;
+}
+
 export interface Replicator {
   /** What heart says of this node; cheap where nothing changed. `peerRole` is heart's view, null where unheard. */
   setRole(role: Role, term: number, peerRole: Role | null): void;
   state(): ReplicationState;
   report(): ReplicatorReport;
   /** What the other node said of itself, and the last active of the links; null: nothing yet. */
-  told(): { readonly facts: NodeFacts | null; readonly links: readonly LinkState[] | null };
+  told(): Told;
   /** Something that `node` tells is another now. */
   changed(subject: StateSubject): void;
   /** For a handover: true when everything produced so far is in the standby's kernel, the slots among it. */
@@ -282,9 +289,9 @@ class RunningReplicator implements Replicator {
     return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
   }
 
-  told(): { readonly facts: NodeFacts | null; readonly links: readonly LinkState[] | null } {
+  told(): Told {
     const { facts, links } = this.#state.state;
-    return { facts, links };
+    return { facts, clockDifferenceMs: this.#state.clockDifferenceMs, links };
   }
 
   changed(subject: StateSubject): void {

@@ -35,6 +35,8 @@ export interface StateLogOptions {
 export class StateLog {
   readonly state: StateLogState = createStateLog();
   readonly #options: StateLogOptions;
+  /** The peer's clock less this node's when it last said what it is, ms; null: it has not. */
+  clockDifferenceMs: number | null = null;
   #triedAt = Number.NEGATIVE_INFINITY;
   #waiters: ((heard: boolean) => void)[] = [];
 
@@ -44,6 +46,8 @@ export class StateLog {
 
   /** Feeds one input and performs what follows from it. */
   input(input: StateLogInput): void {
+    if (input.kind === "message" && input.message.kind === "nodeFacts")
+      this.clockDifferenceMs = input.message.facts.clock - Date.now();
     const effects: StateLogEffect[] = [];
     step(this.state, input, effects);
     for (const effect of effects) this.#perform(effect);

@@ -5,6 +5,7 @@ import type { NodeId } from "../base/units.ts";
 import { peerOf } from "../base/units.ts";
 import type { HeartState, PairView, ReplicationState, RoleChangeReport } from "../wire/control.ts";
 import { alarmText, peerAlarmsText } from "./alarms.ts";
+import { machinesText } from "./machines.ts";
 import type { Cell, Style, Tone } from "./text.ts";
 import { count, duration, moment, percent, plural, printable, table, wrap } from "./text.ts";
 
@@ -370,6 +371,8 @@ export function renderPair(
     pathsText(heart, style),
     `  ${style("dim", "Segments served")}`,
     segmentsText(heart, style),
+    `  ${style("dim", "Machines")}`,
+    machinesText(view.node, view.machines, nowMs, style),
     ...(guard === "" ? [] : [`  ${title("Port 1148")}${guard}`]),
     ...alarmLines(view, nowMs, style),
   );

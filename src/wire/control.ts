@@ -10,6 +10,7 @@ import type {
   ConfigurationVersionView,
   PairConfigurationView,
 } from "./controlConfiguration.ts";
+import type { LinkState, NodeFacts } from "./messagesNode.ts";
 
 /** A place in the log: sequence numbers start at 1 with each term. */
 export interface Position {
@@ -249,6 +250,15 @@ export interface ReplicationState {
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** What the two machines are, as each says of itself. */
+export interface MachinesView {
+  readonly own: NodeFacts;
+  /** Null: it has not said, or speaks version 1 of the protocol. */
+  readonly peer: NodeFacts | null;
+  /** The peer's clock less this node's when the peer spoke, in milliseconds, the way of the message included. */
+  readonly clockDifferenceMs: number | null;
+}
+
 export interface PairView {
   readonly pair: string;
   readonly node: NodeId;
@@ -261,6 +271,7 @@ export interface PairView {
   /** Packets for port 1148 that the kernel dropped, by reason; null where the guard is not in place. */
   readonly guard: Readonly<Record<string, number>> | null;
   readonly replication: ReplicationState;
+  readonly machines: MachinesView;
   readonly sessions: number;
   readonly configurationDigest: string;
 }
@@ -270,7 +281,12 @@ export interface LinkView {
   readonly name: string;
   readonly device: string;
   readonly port: string;
+  /** Of this node's own port. */
   readonly carrier: boolean;
+  /** What the active makes of it, why, and since when (ISO 8601; null: nobody has said). */
+  readonly state: LinkState["state"];
+  readonly reason: LinkState["reason"];
+  readonly since: string | null;
   readonly weight: number;
   readonly slots: number;
   readonly addresses: readonly string[];

@@ -10,6 +10,7 @@ import { assertMayRun, mayAdministerNetwork } from "../../src/cli/privilege.ts";
 import { alarmOf } from "../../src/core/alarms.ts";
 import { plainStyle } from "../../src/views/text.ts";
 import type { LinkView } from "../../src/wire/control.ts";
+import { factsExample } from "../wire/nodeSamples.ts";
 import { cli, createWorld, type World } from "./harness.ts";
 
 let world: World;
@@ -231,6 +232,7 @@ test("show is show pair, and its JSON carries the verdict", async () => {
         applied: null,
         counters: {},
       },
+      machines: { own: factsExample, peer: null, clockDifferenceMs: null },
       sessions: 0,
       configurationDigest: "00",
     },

@@ -7,6 +7,9 @@ import { alarmOf } from "../../src/core/alarms.ts";
 import type { Config } from "../../src/core/config.ts";
 import { type AlarmFacts, conditionsOf, DaemonAlarms, wrongKey } from "../../src/daemon/alarms.ts";
 import type { HeartState, PeerState, ReplicationState } from "../../src/wire/control.ts";
+import { PROTOCOL_VERSION } from "../../src/wire/peer.ts";
+
+import { factsExample } from "../wire/nodeSamples.ts";
 
 const DIGEST = "1f0c2a9b".repeat(8);
 const peer: PeerState = {
@@ -38,6 +41,7 @@ const replication = {
 const fine: AlarmFacts = {
   heart: heartWith({}),
   replication,
+  machines: { own: factsExample, peer: factsExample },
   refused: 0,
   configuration: { difference: null, storeFault: null },
   config: {
@@ -80,6 +84,16 @@ for (const [what, changes, expected] of [
     "not the whole state",
     { replication: { ...replication, synchronised: false } },
     ["replication-incomplete", "receiving over sync"],
+  ],
+  [
+    "tables of different size",
+    { machines: { own: factsExample, peer: { ...factsExample, conntrackMax: 65_536 } } },
+    ["tables-differ", "b 262144, a 65536"],
+  ],
+  [
+    "an older protocol",
+    { replication: { ...replication, version: 1 } },
+    ["older-protocol", `version 1 instead of ${PROTOCOL_VERSION}`],
   ],
   ["sessions refused", { refused: 3 }, ["sessions-refused", "3 sessions"]],
   [

@@ -13,6 +13,7 @@ import type {
   ReplicationState,
   RoleChangeReport,
 } from "../../src/wire/control.ts";
+import { factsExample } from "../wire/nodeSamples.ts";
 
 const NOW = Date.parse("2026-11-20T15:26:01Z");
 const DIGEST = "1f0c2a9b".repeat(8);
@@ -90,6 +91,7 @@ const view: PairView = {
   ],
   guard: { "foreign-source": 1200, flood: 0 },
   replication,
+  machines: { own: factsExample, peer: { ...factsExample, nft: "" }, clockDifferenceMs: 0 },
   sessions: 20_412,
   configurationDigest: DIGEST,
 };
@@ -257,6 +259,9 @@ test("the whole page", () => {
     "    lan    ok          witness 120 ms ago    gate in place",
     "    fibre  NO CARRIER  NO WITNESS ever       gate in place",
     "    cable  ok          NO WITNESS for 5.0 s  NO GATE",
+    "  Machines",
+    "    a  Understudy 0.1.0  Linux 6.18.0 x86_64  4 processors, 8.0 GiB  at most 262,144 sessions in 65,536 buckets  nft 1.0.6  booted 361 d 2 h ago",
+    "    b  Understudy 0.1.0  Linux 6.18.0 x86_64  4 processors, 8.0 GiB  at most 262,144 sessions in 65,536 buckets             booted 361 d 2 h ago",
     "  Port 1148      dropped: foreign-source 1,200",
     "  Alarms",
     "    CRITICAL gate-missing  the gate was removed, since 2026-11-20 15:26:00 UTC, 1.0 s ago",

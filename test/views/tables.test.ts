@@ -15,30 +15,41 @@ test("links", () => {
     device: "us-l1",
     port: "eth1",
     carrier: true,
+    state: "up",
+    reason: "none",
+    since: "2026-11-20T12:00:00.000Z",
     weight: 3,
     slots: 3072,
     addresses: ["198.51.100.2/24"],
     gateway: ["198.51.100.1"],
     sessions: 15_310,
-  };
+  } as const;
   const second = {
     ...link,
     id: 12,
     name: "cable",
     device: "us-l12",
     carrier: false,
+    state: "down",
+    reason: "carrier",
+    since: "2026-11-20T14:59:00.000Z",
     weight: 0,
     slots: 0,
     sessions: 0,
-  };
-  assert.deepEqual(renderLinks([link, second], { style }).split("\n"), [
-    "id  link   state       weight  new sessions  sessions  interface       addresses        gateway",
-    " 1  fibre  ok               3        75.0 %    15,310  us-l1 on eth1   198.51.100.2/24  198.51.100.1",
-    "12  cable  NO CARRIER       0          none         0  us-l12 on eth1  198.51.100.2/24  198.51.100.1",
+  } as const;
+  const unused = { ...second, id: 13, name: "spare", state: "disabled", reason: "configuration" } as const;
+  const unseen = { ...link, id: 14, name: "new", state: "unknown", since: null } as const;
+  const nowMs = Date.parse("2026-11-20T15:00:00Z");
+  assert.deepEqual(renderLinks([link, second, unused, unseen], { nowMs, style }).split("\n"), [
+    "id  link   port        on the active             weight  new sessions  sessions  interface       addresses        gateway",
+    " 1  fibre  ok          up for 3 h                     3        75.0 %    15,310  us-l1 on eth1   198.51.100.2/24  198.51.100.1",
+    "12  cable  NO CARRIER  down (carrier) for 1 min       0          none         0  us-l12 on eth1  198.51.100.2/24  198.51.100.1",
+    "13  spare  NO CARRIER  disabled                       0          none         0  us-l12 on eth1  198.51.100.2/24  198.51.100.1",
+    "14  new    ok          not known                      3        75.0 %    15,310  us-l1 on eth1   198.51.100.2/24  198.51.100.1",
     "Whether the Internet is reached through a link is not watched: a dead one keeps its share (operations.md §5).",
     "",
   ]);
-  assert.equal(renderLinks([], { style }), "No links are configured.\n");
+  assert.equal(renderLinks([], { nowMs, style }), "No links are configured.\n");
 });
 
 const session = {

@@ -5,6 +5,20 @@ import type { PeerMessage } from "../../src/wire/peer.ts";
 /** The first half of the slots to link 1, a quarter to link 2, the last quarter to none: long runs, for a short example. */
 const slots = new Uint8Array(4096).fill(1, 0, 2048).fill(2, 2048, 3072);
 
+/** A machine. */
+export const factsExample = {
+  software: "understudy 0.1.0",
+  kernel: "6.18.0",
+  machine: "x86_64",
+  processors: 4,
+  memoryBytes: 8 * 2 ** 30,
+  conntrackMax: 262_144,
+  conntrackBuckets: 65_536,
+  nft: "1.0.6",
+  bootedAt: 1_763_990_000_000,
+  clock: 1_764_000_000_000,
+};
+
 export const nodeExamples = {
   slots: { kind: "slots", number: 2, term: 7, seed: 0x01020304, slots },
   links: {
@@ -20,18 +34,7 @@ export const nodeExamples = {
   nodeFacts: {
     kind: "nodeFacts",
     number: 1,
-    facts: {
-      software: "understudy 0.1.0",
-      kernel: "6.18.0",
-      machine: "x86_64",
-      processors: 4,
-      memoryBytes: 8 * 2 ** 30,
-      conntrackMax: 262_144,
-      conntrackBuckets: 65_536,
-      nft: "1.0.6",
-      bootedAt: 1_763_990_000_000,
-      clock: 1_764_000_000_000,
-    },
+    facts: factsExample,
   },
   stateAcknowledge: { kind: "stateAcknowledge", number: 3 },
 } as const satisfies Readonly<Record<string, PeerMessage>>;
