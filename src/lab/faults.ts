@@ -99,41 +99,36 @@ export async function setLoss(world: World, device: string, percent: number): Pr
 }
 
 /**
- * The log's connections towards a node get so much on each of `devices` and no more; nothing else is slowed. 0: as
- * before. Frames leave one by one (no segmentation offload at the sender), so that it flows evenly.
+ * The log's connections get so much out of a node on each of `devices` and no more, as by a slow cable; nothing else is
+ * slowed. 0: as before. Frames leave one by one (no segmentation offload), so that it flows evenly.
  */
 export async function slowReplication(
   world: World,
-  towards: NodeName,
+  sender: NodeName,
   devices: readonly string[],
   bytesPerSecond: number,
 ): Promise<void> {
-  for (const device of devices) await slowPath(world, `${towards}-${device}`, device, bytesPerSecond);
-}
-
-async function slowPath(world: World, port: string, device: string, bytesPerSecond: number): Promise<void> {
+  const inside = world.pids.get(sender)!;
   const slow = bytesPerSecond > 0;
-  const filter = `filter add dev ${port} parent 1: protocol ip u32 match ip protocol 6 0xff`;
-  const lines = [
-    `qdisc add dev ${port} root handle 1: htb default 10`,
-    `class add dev ${port} parent 1: classid 1:10 htb rate 10gbit`,
-    `class add dev ${port} parent 1: classid 1:20 htb rate ${Math.ceil(bytesPerSecond * 8)}bit burst 3000`,
-    `${filter} match ip sport 1148 0xffff flowid 1:20`,
-    `${filter} match ip dport 1148 0xffff flowid 1:20`,
-  ];
   world.note(
     slow
-      ? `replication out of ${port} gets ${Math.round(bytesPerSecond / 1000)} kB/s`
-      : `${port} is as quick as before`,
+      ? `replication from ${sender} gets ${Math.round(bytesPerSecond / 1000)} kB/s`
+      : `replication from ${sender} is as quick as before`,
   );
-  for (const node of NODES)
-    await run(["ip", "link", "set", "dev", device, "gso_max_segs", slow ? "1" : "65535"], {
-      inside: world.pids.get(node)!,
-    });
-  await run(["tc", "-batch", "-"], {
-    inside: world.pids.get("switch")!,
-    input: slow ? `${lines.join("\n")}\n` : `qdisc del dev ${port} root\n`,
-  });
+  for (const device of devices) {
+    const filter = `filter add dev ${device} parent 1: protocol ip u32 match ip protocol 6 0xff`;
+    const lines = slow
+      ? [
+          `qdisc add dev ${device} root handle 1: htb default 10`,
+          `class add dev ${device} parent 1: classid 1:10 htb rate 10gbit`,
+          `class add dev ${device} parent 1: classid 1:20 htb rate ${Math.ceil(bytesPerSecond * 8)}bit burst 3000`,
+          `${filter} match ip sport 1148 0xffff flowid 1:20`,
+          `${filter} match ip dport 1148 0xffff flowid 1:20`,
+        ]
+      : [`qdisc del dev ${device} root`];
+    await run(["ip", "link", "set", "dev", device, "gso_max_segs", slow ? "1" : "65535"], { inside });
+    await run(["tc", "-batch", "-"], { inside, input: `${lines.join("\n")}\n` });
+  }
 }
 
 async function setPorts(

@@ -78,6 +78,28 @@ export function staleScript(
   return { text: `${lines.join("\n")}\n`, entries };
 }
 
+/**
+ * Lines that do silent harm to a table that is in good order: of the first `count` IPv4 UDP sessions every other one is
+ * deleted, the rest is given another link.
+ */
+export function damageScript(
+  table: Table,
+  count: number,
+  topology: Topology,
+): { readonly text: string; readonly entries: number } {
+  const lines: string[] = [];
+  for (const [key, entry] of table) {
+    if (lines.length === count) break;
+    const ends = key.startsWith("ipv4 udp ") ? endsOf(key) : null;
+    const other = topology.links.find(({ id }) => id !== linkOf(entry));
+    if (ends === null || other === undefined) continue;
+    const { source, destination, sourcePort, destinationPort } = ends;
+    const session = `-p udp -s ${source} -d ${destination} --sport ${sourcePort} --dport ${destinationPort}`;
+    lines.push(lines.length % 2 === 0 ? `-D ${session}` : `-U ${session} -m ${other.id}`);
+  }
+  return { text: `${lines.join("\n")}\n`, entries: lines.length };
+}
+
 /** A translated port towards the same far end that no session of the table has; it is taken from now on. */
 function freePort(taken: Set<string>, { destination, destinationPort, sourcePort }: Ends): number {
   for (let step = 1; ; step += 1) {

@@ -16,6 +16,7 @@ export const REPLICATION: readonly ScenarioName[] = [
   "reboot-standby",
   "mid-snapshot",
   "stale",
+  "damaged",
   "sync-lost",
   "paths-cut",
   "loss",

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type Table, takeLine } from "../../src/lab/conntrackText.ts";
-import { staleScript } from "../../src/lab/staleEntries.ts";
+import { damageScript, staleScript } from "../../src/lab/staleEntries.ts";
 import { describeTopology } from "../../src/lab/topology.ts";
 
 const topology = describeTopology(2);
@@ -42,5 +42,15 @@ suite("stale entries", () => {
     assert.equal(entries, 2000);
     const ports = [...text.matchAll(/-n (\S+)/g)].map(([, port]) => port);
     assert.equal(new Set(ports).size, 2000);
+  });
+
+  test("harm: every other one is deleted, the rest is given a link that is not its own", () => {
+    const { text, entries } = damageScript(tableOf(line(3001, 3001), line(3002, 3002)), 10, topology);
+    assert.equal(entries, 2);
+    const to = "-p udp -s 10.20.1.1 -d 203.0.113.10";
+    assert.deepEqual(text.trimEnd().split("\n"), [
+      `-D ${to} --sport 3001 --dport 20000`,
+      `-U ${to} --sport 3002 --dport 20000 -m 2`,
+    ]);
   });
 });

@@ -15,10 +15,10 @@ import {
   revivePorts,
   slowReplication,
 } from "../faults.ts";
-import { readTable } from "../oracles.ts";
+import { compareOnce, readTable } from "../oracles.ts";
 import { type NodeName, otherNode } from "../pair.ts";
 import { becomeEqual, becomeReady, noteTakeover, observe, ScenarioFailure, type Stage } from "../stage.ts";
-import { staleScript } from "../staleEntries.ts";
+import { damageScript, staleScript } from "../staleEntries.ts";
 import { startFlows, startStreams } from "../streams.ts";
 import type { Topology } from "../topology.ts";
 import { PORT_DOWNLOAD, PORT_ECHO } from "../traffic/ports.ts";
@@ -27,11 +27,9 @@ import { type Act, endQuietly, expectIdle, expectTakeover, noteQuiet, openIdle, 
 
 const NOT_READY_TIMEOUT_MS = 20_000;
 const OFF_MS = 2000;
-/** The first synchronisation is slowed down to about this: long enough to be looked at while it lasts; */
-const SNAPSHOT_MS = 4000;
-/** but what is on its way (SNAPSHOT_WINDOW_BYTES) must not take so long that the path is given up. */
-const BYTES_PER_SECOND_MIN = 700_000;
-/** Fewer sessions are over too soon. */
+/** The first synchronisation is slowed down to about this: long enough to be looked at while it lasts. */
+const SNAPSHOT_MS = 5000;
+/** Fewer sessions come in one piece. */
 const SNAPSHOT_SESSIONS_MIN = 20_000;
 const SNAPSHOT_SESSIONS_PER_SECOND = 8000;
 const PATHS = ["sync", "lan"];
@@ -40,6 +38,7 @@ const RECORD_BYTES = 40;
 const SNAPSHOT_TIMEOUT_MS = 30_000;
 const SHARES = [0.1, 0.5, 0.9] as const;
 const STALE_ENTRIES = 10_000;
+const DAMAGED_ENTRIES = 2000;
 
 /** Both must say it: the standby of itself, and the active of the standby. */
 async function expectNotReady(stage: Stage, standby: NodeName, when: string): Promise<void> {
@@ -95,8 +94,7 @@ function holds(table: Table, topology: Topology, { host, kind, port }: LiveSessi
 async function fetchUntil(stage: Stage, standby: NodeName, share: number): Promise<Table> {
   const { world, active } = stage;
   const whole = (await readTable(world.pids.get(active)!)).size;
-  const rate = Math.max(BYTES_PER_SECOND_MIN, (whole * RECORD_BYTES * 1000) / SNAPSHOT_MS);
-  await slowReplication(world, standby, PATHS, rate);
+  await slowReplication(world, active, PATHS, (whole * RECORD_BYTES * 1000) / SNAPSHOT_MS);
   await powerCycle(world, [standby]);
   const table = await until(SNAPSHOT_TIMEOUT_MS, 5, async () => {
     const held = await readTable(world.pids.get(standby)!);
@@ -157,7 +155,7 @@ async function crashWhileFetching(stage: Stage, share: number): Promise<void> {
   await sleep(3000);
   const name = `${share * 100} %`;
   await judgeKept(stage, before, known, name);
-  await slowReplication(world, standby, PATHS, 0);
+  await slowReplication(world, active, PATHS, 0);
   await revivePorts(world, active);
   stage.active = await becomeReady(world, `after the return of the one that died at ${name}`);
   await becomeEqual(stage, `after the crash at ${name}`);
@@ -169,29 +167,60 @@ async function stale(stage: Stage): Promise<void> {
   crashProcess(world, standby, "daemon");
   const table = await readTable(world.pids.get(active)!);
   const { text, entries } = staleScript(table, scaled(stage, STALE_ENTRIES, 600), world.topology);
-  const file = join(world.directory, "stale.conntrack");
-  writeFileSync(file, text);
-  const loaded = await run(["conntrack", "-R", file], { inside: world.pids.get(standby)!, accept: [0, 1] });
+  const words = await writeSessions(stage, standby, text);
   const filled = await readTable(world.pids.get(standby)!);
   const wrong = [...filled].filter(([key, { reply }]) => table.get(key)?.reply !== reply).length;
   stage.notes.push(`${wrong} of ${filled.size} entries in the kernel of ${standby} were not true.`);
   if (wrong < entries)
     throw new ScenarioFailure(
-      `only ${wrong} of ${entries} stale entries could be put into the kernel of ${standby}: ${loaded.stderr.trim().split("\n").at(-1)}`,
+      `only ${wrong} of ${entries} stale entries could be put into the kernel of ${standby}: ${words}`,
     );
   world.pair.start(standby);
   world.note(`the daemon of ${standby} is started again, over a kernel full of what is not true`);
   await becomeReady(world, "after one synchronisation");
   await becomeEqual(stage, "after one synchronisation");
-  const sweeps = (await world.pair.view(standby))?.replication.counters ?? {};
-  const told = ["replaced", "swept", "purged"].flatMap((name) =>
-    sweeps[name] === undefined ? [] : [`${sweeps[name]} ${name}`],
-  );
+  const counters = Object.entries((await world.pair.view(standby))?.replication.counters ?? {});
+  const told = counters
+    .filter(([name]) => /(replaced|swept)$/i.test(name))
+    .map(([name, count]) => `${name} ${count}`);
   stage.notes.push(`By its own counters: ${told.join(", ") || "none replaced, none swept"}.`);
   await endQuietly(stage, "at the end");
 }
 
+/** The kernel of `node` is given the lines of `conntrack -R`; its own words come back. */
+async function writeSessions(stage: Stage, node: NodeName, text: string): Promise<string> {
+  const file = join(stage.world.directory, "sessions.conntrack");
+  writeFileSync(file, text);
+  const done = await run(["conntrack", "-R", file], {
+    inside: stage.world.pids.get(node)!,
+    accept: [0, 1],
+  });
+  return done.stderr.trim().split("\n").at(-1) ?? "";
+}
+
+/** Silently wrong: nobody told either daemon, and no connection was cut. */
+async function damaged(stage: Stage): Promise<void> {
+  const { world, active } = stage;
+  const standby = otherNode(active);
+  const table = await readTable(world.pids.get(active)!);
+  const { text, entries } = damageScript(table, scaled(stage, DAMAGED_ENTRIES, 100), world.topology);
+  const words = await writeSessions(stage, standby, text);
+  const { difference } = await compareOnce(world.pids.get(active)!, world.pids.get(standby)!);
+  if (difference.missing + difference.wrong < entries)
+    throw new ScenarioFailure(
+      `only ${difference.missing + difference.wrong} of ${entries} sessions of ${standby} could be damaged: ${words}`,
+    );
+  world.note(`${entries} sessions of ${standby} are deleted or changed behind its back`);
+  const startMs = nowMs();
+  await becomeEqual(stage, "after the damage");
+  stage.notes.push(
+    `${difference.missing} sessions were missing and ${difference.wrong} wrong on ${standby}; equal again after ${((nowMs() - startMs) / 1000).toFixed(1)} s.`,
+  );
+  await endQuietly(stage, "at the end");
+}
+
 export const RESYNC_ACTS = {
+  damaged,
   "reboot-standby": rebootStandby,
   "mid-snapshot": async (stage) => {
     const startedMs = nowMs();
