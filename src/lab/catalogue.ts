@@ -176,6 +176,10 @@ const SPECS = {
     lossless: true,
     more: { sessions: 10_000 },
   },
+  damaged: {
+    happened: "Sessions of the standby's kernel were deleted and changed behind its daemon's back.",
+    lossless: true,
+  },
   "sync-lost": {
     happened: "The sync cable went dead; then the active died while replication went by another path.",
     gapMaxMs: 100,
@@ -239,6 +243,7 @@ export const COMPLAINTS: Readonly<
     scenario: "paths-cut",
     about: "one node never sends its states, and nobody notices",
   },
+  "complaint-9": { scenario: "damaged", about: "replication goes bad silently, and stays so" },
   "complaint-10": {
     scenario: "reboot-standby",
     about: "after a reboot of the standby long-lived connections are not sent again",

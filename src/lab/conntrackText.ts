@@ -93,8 +93,6 @@ export function compareTables(active: Table, standby: Table): Difference {
   return { missing, extra, wrong, samples };
 }
 
-const describe = (entry: Entry): string => `${entry.reply} mark ${entry.mark} ${entry.state}`.trimEnd();
-
 /**
  * Compares with an active that goes on changing: its table was read before and after the standby's. What was not the
  * same in both readings has changed meanwhile, and is no difference, whatever the standby has.
@@ -113,6 +111,8 @@ export function compareBetween(before: Table, standby: Table, after: Table): Dif
 
 const isSame = (one: Entry, other: Entry): boolean =>
   one.reply === other.reply && one.mark === other.mark && one.state === other.state;
+
+const describe = (entry: Entry): string => `${entry.reply} mark ${entry.mark} ${entry.state}`.trimEnd();
 
 export const isEqual = (difference: Difference): boolean =>
   difference.missing + difference.extra + difference.wrong === 0;

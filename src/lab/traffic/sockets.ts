@@ -120,14 +120,15 @@ export function setNoDelay(fd: number): void {
   libc.setsockoptInt(fd, libc.IPPROTO_TCP, TCP_NODELAY, 1, "send without delay");
 }
 
-/** The errno that a connection attempt ended with; 0: it stands. */
-export function connectError(fd: number): number {
-  return libc.getsockoptInt(fd, libc.SOL_SOCKET, libc.SO_ERROR);
-}
 /** How `close` ends a connection: with a reset after `seconds` 0. */
 export function setLinger(fd: number, seconds: number): void {
   const SO_LINGER = 13;
   // struct linger { int l_onoff; int l_linger; }
   const value = new Uint8Array(new Int32Array([1, seconds]).buffer);
   libc.setsockopt(fd, libc.SOL_SOCKET, SO_LINGER, value, "say how a connection ends");
+}
+
+/** The errno that a connection attempt ended with; 0: it stands. */
+export function connectError(fd: number): number {
+  return libc.getsockoptInt(fd, libc.SOL_SOCKET, libc.SO_ERROR);
 }
