@@ -60,7 +60,8 @@ for example through a first line of \`# yaml-language-server: $schema=understudy
 
 A running pair compares digests of its configuration: SHA-256 over the pair's file with its defaults put in and its spelling
 made canonical, so that comments, the order of keys and of links, and defaults written out make no difference. A standby whose
-digest differs is not ready.
+digest differs is not ready. A changed pair's file is put into force on both nodes by \`understudy apply FILE\` on the active
+([operations](operations.md), §7), which keeps every version.
 `;
 
 const DERIVED = `## What is derived from the pair's name

@@ -186,7 +186,7 @@ export function onDone(
 ): void {
   const job = jobOf(state, exchange, "peer-effect");
   if (job === null) return;
-  job.peer = other(state, ok ? "in-force" : "failed", reasons);
+  job.peer = other(state, ok ? "in-force" : "failed", ok ? beside(job, reasons) : reasons);
   if (!ok) reject(state, nowMs, job.version, peerOf(state.node), reasons);
   if (ok && job.own) takeEffect(job, effects);
   else finish(state, job, place(state, job.own ? "unchanged" : "in-force"), effects);
@@ -209,8 +209,12 @@ export function onEffected(
         : other(state, "unconfirmed", [
             "it had it in effect, and goes back unless it became active meanwhile",
           ]);
-  finish(state, job, place(state, ok ? "in-force" : "failed", words), effects);
+  finish(state, job, place(state, ok ? "in-force" : "failed", ok ? beside(job, words) : words), effects);
 }
+
+/** What a node says of an effect beside what is changed, which is told once. */
+const beside = ({ changes }: LeadJob, words: readonly string[]): readonly string[] =>
+  words.filter((line) => !changes.includes(line));
 
 export function onDown(state: ConfigLogState, nowMs: number, job: LeadJob, effects: ConfigEffect[]): void {
   if (job.stage === "asked") interrupted(state, job, lostWords, effects);
@@ -298,6 +302,9 @@ export function bringTogether(state: ConfigLogState, nowMs: number, effects: Con
     effects.push({ kind: "send", message: { kind: "configurationFetch", id: version.id } });
   }
   if (standing !== "behind" || rejection?.version === head.id) return;
+  // In effect there, and waiting for the word, which is in the next state.
+  const { pending, running } = peer!.state!;
+  if (pending === head.id && running === head.digest) return;
   const catchUp = newJob(state, head, null, []);
   state.job = catchUp;
   ask(nowMs, catchUp, effects);

@@ -64,7 +64,7 @@ function judgeConfiguration(facts: DoctorFacts): Finding[] {
         `the pair's file is ${digest.slice(0, 8)}, the daemon runs with ${loaded.slice(0, 8)}: it was edited since`,
         {
           consequence: "what was edited is not in force on this node",
-          advice: "Load it as operations.md §7 says: the standby first.",
+          advice: "`understudy diff` shows the edit; `understudy apply` on the active puts it into force on both nodes.",
         },
       ),
     ];
