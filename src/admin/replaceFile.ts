@@ -5,6 +5,7 @@ import {
   closeSync,
   fchmodSync,
   fchownSync,
+  fstatSync,
   fsyncSync,
   openSync,
   realpathSync,
@@ -32,7 +33,9 @@ export function replaceFile(path: string, text: string): void {
       try {
         const bytes = encoder.encode(text);
         for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-        fchownSync(fd, uid, gid);
+        const made = fstatSync(fd);
+        // Nothing that asks for a privilege where nothing is to be changed.
+        if (made.uid !== uid || made.gid !== gid) fchownSync(fd, uid, gid);
         fchmodSync(fd, mode & 0o7777);
         fsyncSync(fd);
       } finally {
@@ -46,7 +49,10 @@ export function replaceFile(path: string, text: string): void {
     syncDirectory(dirname(file));
   } catch (error) {
     const { code = "EIO", message } = error as NodeJS.ErrnoException;
-    const advice = "Its directory must be writable, and its disk must have room.";
+    const advice =
+      code === "EROFS"
+        ? "The unit of systemd must let the daemon write there: ReadWritePaths= (packaging/understudy.service)."
+        : "Its directory must be writable, and its disk must have room.";
     throw new BoundaryError({ operation: `replace ${path}`, code, words: message, advice }, { cause: error });
   }
 }

@@ -64,7 +64,8 @@ function judgeConfiguration(facts: DoctorFacts): Finding[] {
         `the pair's file is ${digest.slice(0, 8)}, the daemon runs with ${loaded.slice(0, 8)}: it was edited since`,
         {
           consequence: "what was edited is not in force on this node",
-          advice: "`understudy diff` shows the edit; `understudy apply` on the active puts it into force on both nodes.",
+          advice:
+            "`understudy diff` shows the edit; `understudy apply` on the active puts it into force on both nodes.",
         },
       ),
     ];
