@@ -63,8 +63,9 @@ check: setup ## Types, style, and the rules of the house
 	@$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	@$(NODE) --test test/tidy.test.ts
 
-sim: setup ## The election in virtual time: SEEDS=1000000 of them, FROM=1
+sim: setup ## The election and the log in virtual time: SEEDS=1000000 and a tenth of that, FROM=1
 	@$(NODE) test/sim/main.ts --seeds $(SEEDS) --from $(FROM)
+	@$(NODE) test/sim/logMain.ts --seeds $$(($(SEEDS) / 10)) --from $(FROM)
 
 # One scenario a line; one that fails does not keep the others from being played.
 scenarios: setup ## Every scenario at its full size, with its figures (root; an hour)

@@ -94,8 +94,8 @@ export const SESSION_RECORD_BYTES_MAX = 256;
 export const SESSION_TIMEOUT_SECONDS_MAX = 2_147_483;
 /**
  * A refresh by traffic raises no event, so that a session which flows on the active looks idle on the standby. The active
- * says each one's time again within this interval, and the standby gives an entry what is left on the active and so many
- * intervals more: it outlives two rounds that were missed. What has ended is ended by the active's DESTROY or a sweep.
+ * says each one's time again in this interval (of those that live long: in every second one), and the standby gives an
+ * entry what is left on the active and so many intervals more. What has ended is ended by the active's DESTROY or a sweep.
  */
 export const REFRESH_ROUND_MS = 300_000;
 export const STANDBY_ROUNDS = 3;
@@ -117,12 +117,28 @@ export const SESSION_EVENTS_PER_READ = 256;
 export const SESSION_EVENT_BYTES_MAX = 2048;
 /** Reads before the drain of events gives way to others. */
 export const SESSION_READS_PER_DRAIN = 8;
-/** Unacknowledged log bytes on the active before what follows is marked for a re-read. */
-export const LOG_BYTES_MAX = 32 << 20;
-/** Keys remembered as changed while a snapshot is under way. */
+/**
+ * Unacknowledged changes on the active, in bytes, before what follows only marks its bucket: some 300,000 records, a second
+ * of a standby's work or two. A change is worth sending while it is young; below a quarter of this they are sent again.
+ */
+export const LOG_BYTES_MAX = 8 << 20;
+/** Parts that the table is cut into by the hash of the key: what is lost of one is read again. */
+export const LOG_BUCKETS = 4096;
+/** Keys remembered as changed, or as heard of, while a round is under way. */
 export const CHANGED_KEYS_MAX = 1 << 22;
-/** Unacknowledged bytes above which no more of a snapshot is sent: a change waits behind this much at most. */
+/**
+ * Unacknowledged bytes of a round or a refresh above which no more of it is read: a change waits behind this much at most.
+ * Counted apart from the changes, so that a round goes on beside a full log.
+ */
 export const SNAPSHOT_WINDOW_BYTES = 256 * 1024;
+/** The part of a refresh round in which the table is read; the rest is slack for what comes between. */
+export const REFRESH_SPREAD = 0.75;
+/** Least time between two steps of a refresh that is late. */
+export const REFRESH_STEP_MS = 5;
+/** Sessions whose time ends later than this many refresh rounds from now are refreshed every second time. */
+export const REFRESH_LONG_ROUNDS = 2;
+/** Keys remembered as changed between two steps of a refresh; beyond it two steps of it are dropped. */
+export const REFRESH_KEYS_MAX = 1 << 16;
 /** Bytes of a merge that are on their way or wait for the active's kernel. */
 export const MERGE_WINDOW_BYTES = 256 * 1024;
 /** Records of a merge that an active takes without a look at the event loop: 1-2 ms at 8-15 us each. */
@@ -136,8 +152,8 @@ export const ENDED_KEYS_MAX = 1 << 20;
  * relieved in order, or died: nothing to merge but what was on its way. A handover takes some 50 ms.
  */
 export const RELIEVED_MS_MAX = 500;
-/** A snapshot that begins anew after a loss waits this long, so that a storm of overruns makes no storm of dumps. */
-export const SNAPSHOT_RESTART_PACE_MS = 250;
+/** A round waits this long after the one before it, and after the loss that it is for: a storm makes no storm of dumps. */
+export const ROUND_PACE_MS = 250;
 /** After records that the kernel refused: when to ask for a snapshot again, doubled each time. */
 export const REFUSED_RETRY_MS_MIN = 5000;
 export const REFUSED_RETRY_MS_MAX = 60_000;
@@ -224,6 +240,7 @@ assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a secon
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
 assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a path is called cut");
 assert(LOG_UNACKNOWLEDGED_MS < LOG_SILENCE_MS, "a cut is noticed before a stuck peer");
+assert(REFRESH_SPREAD < 1, "a refresh round ends before the next begins");
 assert(
   (200_000 / 100) * SET_BACK_PACE_MS <= 30_000,
   "200,000 entries are set back within a minute, with room",

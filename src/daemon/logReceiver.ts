@@ -5,24 +5,21 @@
 
 import { APPLY_SLICE_RECORDS, RECEIVE_QUEUE_BYTES_MAX } from "../base/limits.ts";
 import { type Millis, millis } from "../base/units.ts";
+import { deadline, isFollowing, isSynchronised, relieves, step } from "../core/replication/receiver.ts";
 import {
   createReceiver,
-  deadline,
-  isFollowing,
-  isSynchronised,
   type ReceiverEffect,
   type ReceiverInput,
   type ReceiverState,
-  relieves,
-  step,
-} from "../core/replication/receiver.ts";
+} from "../core/replication/receiverState.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { recordEnd, validateRecords } from "../wire/session.ts";
 import { MergeGiver } from "./mergeGiver.ts";
 import type { ReplicationKernel } from "./replicationKernel.ts";
+import { RoundSweeper } from "./roundSweeper.ts";
 
 export interface LogReceiverOptions {
-  readonly kernel: Pick<ReplicationKernel, "purge" | "carriedGenerations" | "openDump"> & {
+  readonly kernel: Pick<ReplicationKernel, "purge" | "carriedGenerations" | "openDump" | "openKeyDump"> & {
     readonly writer: Pick<ReplicationKernel["writer"], "apply" | "sweep">;
   };
   readonly linkIds: readonly number[];
@@ -55,6 +52,7 @@ export class LogReceiver {
   readonly #options: LogReceiverOptions;
   readonly #effects: ReceiverEffect[] = [];
   readonly #giver: MergeGiver;
+  readonly #sweeper: RoundSweeper;
   #queue: PeerMessage[] = [];
   #queuedBytes = 0;
   #paused = false;
@@ -75,6 +73,12 @@ export class LogReceiver {
         options.log(`replication: the merge is cut off: ${error.message}`);
         options.fail("merge: this node's table cannot be read");
       },
+    });
+    this.#sweeper = new RoundSweeper({
+      openKeyDump: () => options.kernel.openKeyDump(),
+      state: this.state,
+      onChunk: (bytes, count, more) => this.input({ kind: "round-chunk", bytes, count, more }),
+      onError: (error) => this.#sweepFailed(error),
     });
     this.input({ kind: "carried", generations: options.kernel.carriedGenerations() });
   }
@@ -111,6 +115,7 @@ export class LogReceiver {
     this.#closed = true;
     this.disconnected();
     this.#giver.close();
+    this.#sweeper.close();
     if (this.#retry !== null) clearTimeout(this.#retry);
   }
 
@@ -125,6 +130,7 @@ export class LogReceiver {
     }
     this.#plan();
     this.#giver.plan();
+    this.#sweeper.plan();
   }
 
   #perform(effect: ReceiverEffect): void {
@@ -143,6 +149,12 @@ export class LogReceiver {
         return;
       case "acknowledge":
         send({ kind: "acknowledge", position: effect.position });
+        return;
+      case "round-swept":
+        send({ kind: "roundSwept", position: effect.position, generation: effect.generation });
+        return;
+      case "remove":
+        this.#remove(effect.bytes, effect.count);
         return;
       case "fail":
         this.#count(`failed-${effect.reason}`);
@@ -210,6 +222,15 @@ export class LogReceiver {
           position: message.position,
           generation: message.generation,
         });
+        return;
+      case "roundBegin":
+        this.input({ ...message, kind: "round-begin" });
+        return;
+      case "roundEnd":
+        this.input({ kind: "round-end", position: message.position, generation: message.generation });
+        return;
+      case "roundDue":
+        this.input({ kind: "round-due", generation: message.generation });
         return;
       case "sessions":
         this.#onSessions(message);
@@ -292,6 +313,18 @@ export class LogReceiver {
       await nextTurn();
       if (!this.#wanted()) return;
     }
+  }
+
+  /** What a round has left behind goes now. Should the kernel not let go of it, nothing is claimed of the round. */
+  #remove(bytes: Uint8Array, count: number): void {
+    const refused = this.#write(bytes, count, this.state.generation);
+    if (refused > 0) this.#sweepFailed(new Error(`${refused} sessions were not removed`));
+  }
+
+  #sweepFailed(error: Error): void {
+    this.#count("round-sweep-failed");
+    this.#options.log(`replication: the end of a round: ${error.message}`);
+    this.input({ kind: "round-sweep-failed" });
   }
 
   /** How many the kernel would not take. */

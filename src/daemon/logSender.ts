@@ -1,22 +1,18 @@
-// The driver of core/replication/sender.ts: owns the kernel's event socket and the dump, reads a chunk of the dump
-// first and the events after it (S2), and performs the machine's effects. Everything in it is synchronous: `turn`
-// may be called from anywhere, at any time.
+// The driver of core/replication/sender.ts: owns the kernel's event socket and the dumps (of the round, of the refresh),
+// reads a chunk of one of them first and the events after it (S2), and performs the machine's effects. Everything in it
+// is synchronous: `turn` may be called from anywhere, at any time.
 
 import { DRAIN_TURN_MS } from "../base/limits.ts";
 import { type Millis, millis } from "../base/units.ts";
 import { ChangedKeys } from "../core/replication/changedKeys.ts";
+import { deadline, isSynchronised, step, wantsChunk, wantsRefresh } from "../core/replication/sender.ts";
 import {
   createSender,
-  deadline,
-  isSynchronised,
   type SenderEffect,
   type SenderInput,
   type SenderLimits,
   type SenderState,
-  snapshotNumber,
-  step,
-  wantsChunk,
-} from "../core/replication/sender.ts";
+} from "../core/replication/senderState.ts";
 import type { Drained } from "../kernel/sessionEvents.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import { RecordBatch } from "../wire/session.ts";
@@ -48,7 +44,14 @@ interface Waiter {
 /** Before a handover: bounds what is drained without a look at the event loop. */
 const DRAIN_TURNS_MAX = 25;
 
-type Dump = ReturnType<ReplicationKernel["openDump"]>;
+/** What the table is read for, as the machine's inputs are called. */
+type Purpose = "chunk" | "refresh-chunk";
+
+/** A dump, and the number of the round or the refresh that it was opened for. */
+interface Dump {
+  readonly source: ReturnType<ReplicationKernel["openDump"]>;
+  readonly number: number;
+}
 
 const now = (): Millis => millis(performance.now());
 
@@ -59,11 +62,11 @@ export class LogSender {
   readonly #events = new RecordBatch();
   readonly #chunk = new RecordBatch();
   /** A chunk that was read, and waits for the events behind it to be drained. */
-  #held: { readonly snapshot: number; readonly more: boolean } | null = null;
-  #dump: { readonly dump: Dump; readonly snapshot: number } | null = null;
+  #held: { readonly purpose: Purpose; readonly number: number; readonly more: boolean } | null = null;
+  readonly #dumps: Record<Purpose, Dump | null> = { chunk: null, "refresh-chunk": null };
   #waiters: Waiter[] = [];
   #soon: NodeJS.Immediate | null = null;
-  #later: NodeJS.Timeout | null = null;
+  #later: { readonly timer: NodeJS.Timeout; readonly at: Millis } | null = null;
   #wasSynchronised = false;
   #closed = false;
 
@@ -89,14 +92,13 @@ export class LogSender {
       this.#discard();
       return 0;
     }
-    if (this.#held === null && wantsChunk(this.state, now())) this.#readChunk();
-    const { drained, events } = this.#drain();
-    if (drained && this.#held !== null) {
-      const { snapshot, more } = this.#held;
-      this.#held = null;
-      const { bytes, length, count } = this.#chunk;
-      this.#step({ kind: "chunk", snapshot, bytes: bytes.subarray(0, length), count, more });
+    this.#step({ kind: "turn" });
+    if (this.#held === null) {
+      if (wantsChunk(this.state, now())) this.#readChunk("chunk");
+      else if (wantsRefresh(this.state, now())) this.#readChunk("refresh-chunk");
     }
+    const { drained, events } = this.#drain();
+    if (drained && this.#held !== null) this.#feedChunk(this.#held);
     this.#plan(drained);
     return events;
   }
@@ -123,23 +125,17 @@ export class LogSender {
   close(): void {
     this.#closed = true;
     if (this.#soon !== null) clearImmediate(this.#soon);
-    if (this.#later !== null) clearTimeout(this.#later);
-    this.#dump?.dump.close();
-    this.#dump = null;
+    if (this.#later !== null) clearTimeout(this.#later.timer);
+    for (const purpose of ["chunk", "refresh-chunk"] as const) this.#closeDump(purpose);
     for (const waiter of this.#waiters.slice()) waiter.settle(false);
   }
 
   #step(input: SenderInput): void {
     step(this.state, now(), input, this.#effects);
     for (const effect of this.#effects.splice(0)) this.#perform(effect);
-    if (
-      this.#dump !== null &&
-      (this.state.snapshot === null || this.#dump.snapshot !== snapshotNumber(this.state))
-    ) {
-      this.#dump.dump.close();
-      this.#dump = null;
-    }
-    if (this.state.snapshot === null) this.#held = null;
+    for (const purpose of ["chunk", "refresh-chunk"] as const)
+      if (this.#dumps[purpose]?.number !== this.#numberOf(purpose)) this.#closeDump(purpose);
+    if (this.#held !== null && this.#held.number !== this.#numberOf(this.#held.purpose)) this.#held = null;
     this.#settle();
     const synchronised = isSynchronised(this.state);
     if (synchronised !== this.#wasSynchronised) {
@@ -155,8 +151,17 @@ export class LogSender {
         send({ kind: "snapshotBegin", position: effect.position, generation: effect.generation });
         onSnapshot();
         return;
+      case "round-begin":
+        send({ ...effect, kind: "roundBegin" });
+        return;
+      case "round-end":
+        send({ ...effect, kind: "roundEnd" });
+        return;
+      case "round-due":
+        send({ ...effect, kind: "roundDue" });
+        return;
       case "sessions": {
-        const origin = effect.snapshot ? "snapshot" : "change";
+        const origin = effect.read ? "snapshot" : "change";
         send({ kind: "sessions", origin, first: effect.first, count: effect.count, records: effect.bytes });
         return;
       }
@@ -180,19 +185,38 @@ export class LogSender {
     }
   }
 
-  #readChunk(): void {
-    const snapshot = snapshotNumber(this.state);
+  /** The round or the refresh that reads now; undefined where there is none. */
+  #numberOf(purpose: Purpose): number | undefined {
+    const { round, refresh } = this.state;
+    if (purpose === "refresh-chunk") return refresh?.number;
+    return round?.end === null ? round.number : undefined;
+  }
+
+  #readChunk(purpose: Purpose): void {
+    const number = this.#numberOf(purpose)!;
     try {
-      this.#dump ??= { dump: this.#options.kernel.openDump(), snapshot };
+      const dump = this.#dumps[purpose] ?? { source: this.#options.kernel.openDump(), number };
+      this.#dumps[purpose] = dump;
       this.#chunk.reset();
-      const more = this.#dump.dump.next(this.#chunk);
-      this.#held = { snapshot, more };
+      this.#held = { purpose, number, more: dump.source.next(this.#chunk) };
     } catch (error) {
-      this.#options.log(`replication: the snapshot starts again: ${(error as Error).message}`);
-      this.#dump?.dump.close();
-      this.#dump = null;
-      this.#step({ kind: "dump-failed" });
+      this.#options.log(`replication: the table is read again: ${(error as Error).message}`);
+      this.#closeDump(purpose);
+      this.#step({ kind: purpose === "chunk" ? "dump-failed" : "refresh-failed" });
     }
+  }
+
+  #feedChunk({ purpose, number, more }: { purpose: Purpose; number: number; more: boolean }): void {
+    this.#held = null;
+    const { bytes: room, length, count } = this.#chunk;
+    const bytes = room.subarray(0, length);
+    if (purpose === "chunk") this.#step({ kind: purpose, round: number, bytes, count, more });
+    else this.#step({ kind: purpose, refresh: number, bytes, count, more });
+  }
+
+  #closeDump(purpose: Purpose): void {
+    this.#dumps[purpose]?.source.close();
+    this.#dumps[purpose] = null;
   }
 
   #drain(): { readonly drained: boolean; readonly events: number } {
@@ -209,25 +233,29 @@ export class LogSender {
         this.#options.log("replication: the kernel dropped session events: the standby gets the table anew");
         this.#step({ kind: "overrun" });
       }
-      if (!read.more) return { drained: true, events };
+      if (!read.more) {
+        if (this.state.losing && !read.failed) this.#step({ kind: "drained" });
+        return { drained: true, events };
+      }
       if (now() >= until) return { drained: false, events };
     }
   }
 
   /** A socket that cannot be read has lost what it held: an overrun like any other. */
-  #read(batch: RecordBatch): Drained {
+  #read(batch: RecordBatch): Drained & { readonly failed?: true } {
     try {
       return this.#options.kernel.events.drain(batch);
     } catch (error) {
       this.#options.log(`replication: ${(error as Error).message}`);
       batch.reset();
-      return { more: false, overrun: true, events: 0 };
+      return { more: false, overrun: true, events: 0, failed: true };
     }
   }
 
   #discard(): void {
     try {
       this.#options.kernel.events.discard();
+      if (this.state.losing) this.#step({ kind: "drained" });
     } catch (error) {
       this.#options.log(`replication: ${(error as Error).message}`);
     }
@@ -235,7 +263,9 @@ export class LogSender {
 
   /** When `turn` is due without the kernel asking for it. */
   #plan(drained: boolean): void {
-    if (!drained || this.#held !== null || wantsChunk(this.state, now())) {
+    const moment = now();
+    const reads = wantsChunk(this.state, moment) || wantsRefresh(this.state, moment);
+    if (!drained || this.#held !== null || reads) {
       this.#soon ??= setImmediate(() => {
         this.#soon = null;
         this.turn();
@@ -243,11 +273,20 @@ export class LogSender {
       return;
     }
     const at = deadline(this.state);
-    if (at === null || at <= now() || this.#later !== null) return;
-    this.#later = setTimeout(() => {
-      this.#later = null;
-      this.turn();
-    }, at - now());
+    if (at === null || at <= moment) return;
+    if (this.#later !== null) {
+      if (this.#later.at <= at) return;
+      clearTimeout(this.#later.timer);
+    }
+    // A timer may fire a fraction of a millisecond early: the turn then plans again.
+    const timer = setTimeout(
+      () => {
+        this.#later = null;
+        this.turn();
+      },
+      Math.ceil(at - moment),
+    );
+    this.#later = { timer, at };
   }
 
   #settle(): void {

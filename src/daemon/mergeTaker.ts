@@ -4,7 +4,7 @@
 
 import { BATCH_BYTES_MAX, MERGE_SLICE_RECORDS, MERGE_WINDOW_BYTES } from "../base/limits.ts";
 import type { Taking } from "../core/replication/merge.ts";
-import type { SenderInput } from "../core/replication/sender.ts";
+import type { SenderInput } from "../core/replication/senderState.ts";
 import type { MessageOf } from "../wire/peer.ts";
 import { recordEnd, recordOperation, SessionOperation, validateRecords } from "../wire/session.ts";
 import type { ReplicationKernel } from "./replicationKernel.ts";

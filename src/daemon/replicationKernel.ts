@@ -3,7 +3,7 @@
 import * as libc from "../kernel/libc.ts";
 import { openSessionDump, type SessionDump } from "../kernel/sessionDump.ts";
 import { openSessionEvents, type SessionEvents } from "../kernel/sessionEvents.ts";
-import { carriedGenerations, purgeGeneration } from "../kernel/sessionGenerations.ts";
+import { carriedGenerations, openKeyDump, purgeGeneration } from "../kernel/sessionGenerations.ts";
 import { countEntries } from "../kernel/sessions.ts";
 import type { ApplyResult, SessionWriter } from "../kernel/sessionWriter.ts";
 import { openSessionWriter } from "../kernel/sessionWriter.ts";
@@ -15,6 +15,8 @@ export interface ReplicationKernel {
     apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
   };
   openDump(): Pick<SessionDump, "next" | "close">;
+  /** Every session of the pair in this node's table, whether or not it would be sent: a delete of each. */
+  openKeyDump(): Pick<SessionDump, "next" | "close">;
   carriedGenerations(): readonly number[];
   purge(linkIds: readonly number[], generation: number): void;
   /** Entries of the table, the node's own among them. */
@@ -38,6 +40,7 @@ export function openReplicationKernel(sending?: SendingPolicy): ReplicationKerne
       events,
       writer,
       openDump: () => openSessionDump({ policy }),
+      openKeyDump,
       carriedGenerations,
       purge: purgeGeneration,
       count: () => countEntries(),

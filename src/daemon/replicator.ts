@@ -13,7 +13,8 @@ import type { Role } from "../base/units.ts";
 import type { Config } from "../core/config.ts";
 import type { ConfigMessage } from "../core/configLogState.ts";
 import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
-import { isSynchronised as isSent, produced, type SenderLimits } from "../core/replication/sender.ts";
+import { isSynchronised as isSent, produced } from "../core/replication/sender.ts";
+import type { SenderLimits } from "../core/replication/senderState.ts";
 import { isHeard, missing, type StateSubject } from "../core/replication/stateLog.ts";
 import type { ConnectionTimers, Ending, Hello } from "../peer/connection.ts";
 import type { Identity } from "../peer/identity.ts";
@@ -92,6 +93,8 @@ export interface Replicator {
 }
 
 const NOWHERE: Position = { term: 0, sequence: 0 };
+/** The protocol version that brought rounds over some buckets. */
+const ROUNDS_SINCE = 2;
 /** How long the poll of the kernel's sockets may keep `close` waiting. */
 const POLL_MS = 100;
 /** More events than this in one turn: let the next batch fill. */
@@ -372,7 +375,11 @@ class RunningReplicator implements Replicator {
           kind: "subscribe",
           subscription: { term: message.term, generation: message.generation },
           own: message.own,
+          knowsRounds: (this.#link.version ?? 0) >= ROUNDS_SINCE,
         });
+        return;
+      case "roundSwept":
+        this.#sender.input({ ...message, kind: "round-swept" });
         return;
       case "mergeEnd":
         this.#taker.push(message);

@@ -1,12 +1,14 @@
-// Generations in the kernel's own table (replication §2): which of them entries carry, asked once at start, and the
-// removal of one that is needed again. Two bits of the mark; everything else about marks is elsewhere.
+// What a standby has to know of its own table (replication §2): which generations its entries carry, asked once at start;
+// the removal of one that is needed again; and the keys of all that is there, for the sweep of a round. Generations are
+// two bits of the mark; everything else about marks is elsewhere.
 
 import { LINK_ID_MAX, MARK_GENERATION_MASK, MARK_GENERATION_SHIFT, MARK_LINK_MASK } from "../base/limits.ts";
 import { CTA_MARK, CTA_MARK_MASK, IPCTNL_MSG_CT_DELETE, NFNL_SUBSYS_CTNETLINK } from "../wire/conntrack.ts";
 import { MessageWriter, NETLINK_NETFILTER } from "../wire/netlink.ts";
+import { type RecordBatch, SessionOperation } from "../wire/session.ts";
 import type { SessionFields } from "../wire/sessionFields.ts";
 import { NetlinkSocket } from "./netlink.ts";
-import { openSessionScan } from "./sessionDump.ts";
+import { openSessionScan, type SessionDump } from "./sessionDump.ts";
 
 const GENERATIONS = [0, 1, 2, 3] as const;
 
@@ -48,4 +50,24 @@ export function purgeGeneration(linkIds: readonly number[], generation: number):
   } finally {
     socket.close();
   }
+}
+
+/**
+ * Every entry of the pair's, whatever its state, as a delete record: the session's key. One netlink datagram a step, as
+ * `openSessionDump`; in the network namespace of the calling thread.
+ */
+export function openKeyDump(): SessionDump {
+  const scan = openSessionScan();
+  const visit = { batch: null as RecordBatch | null };
+  const take = (fields: SessionFields): boolean => {
+    if ((fields.mark & MARK_LINK_MASK) === 0) return true;
+    return visit.batch?.append(SessionOperation.Delete, fields) === true;
+  };
+  return {
+    next(batch) {
+      visit.batch = batch;
+      return scan.next(take);
+    },
+    close: () => scan.close(),
+  };
 }

@@ -2,8 +2,8 @@
 // the merge. Each is one table; what they mean to a node is core/replication's. Session records travel as opaque bytes
 // here: their layout and checks are in session.ts. Pure.
 
-import { BATCH_BYTES_MAX, NEIGHBOURS_PER_MESSAGE_MAX } from "../base/limits.ts";
-import { address, blob, bool, bytes, list, oneOf, struct, u8, u16, u48, type ValueOf } from "./codec.ts";
+import { BATCH_BYTES_MAX, LOG_BUCKETS, NEIGHBOURS_PER_MESSAGE_MAX } from "../base/limits.ts";
+import { address, blob, bool, bytes, list, oneOf, struct, u8, u16, u32, u48, type ValueOf } from "./codec.ts";
 import { generation, position } from "./peerFields.ts";
 
 const neighbour = struct({
@@ -63,4 +63,19 @@ export const logMessages = {
   mergeEnd: { type: 23, since: 1, body: struct({ term: u48, generation, count: u48 }) },
   /** Active to standby: the records of this merge up to number `sequence` are judged, and in the kernel where absent. */
   mergeAcknowledge: { type: 24, since: 1, body: struct({ generation, sequence: u48 }) },
+  /**
+   * Everything that is said from here to `roundEnd` of sessions in these buckets is all there is of them (§5.5).
+   * `seed`: of the hash that cuts the table into buckets.
+   */
+  roundBegin: {
+    type: 25,
+    since: 2,
+    body: struct({ position, generation, seed: u32, buckets: bytes(LOG_BUCKETS / 8) }),
+  },
+  /** The round is complete, with `count` records read from the table. Takes no position. */
+  roundEnd: { type: 26, since: 2, body: struct({ position, generation, count: u48 }) },
+  /** Some of what the standby holds is not to be trusted, until a round that begins later has ended. */
+  roundDue: { type: 27, since: 2, body: struct({ generation }) },
+  /** Standby to active: what was in the round's buckets and was not heard of is gone. `position`: as in `roundEnd`. */
+  roundSwept: { type: 28, since: 2, body: struct({ position, generation }) },
 } as const;

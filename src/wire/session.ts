@@ -45,7 +45,7 @@ export const SessionOperation = { Create: 1, Update: 2, Delete: 3 } as const;
 export type SessionOperation = (typeof SessionOperation)[keyof typeof SessionOperation];
 
 // Byte 0.
-const HEAD_OPERATION = 0x03;
+export const HEAD_OPERATION = 0x03;
 const HEAD_IPV6 = 0x04;
 const HEAD_ZONE = 0x08;
 const HEAD_KNOWN = HEAD_OPERATION | HEAD_IPV6 | HEAD_ZONE;

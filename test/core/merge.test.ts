@@ -6,7 +6,13 @@ import { test } from "node:test";
 import { MERGE_WINDOW_BYTES, RELIEVED_MS_MAX } from "../../src/base/limits.ts";
 import { type Millis, millis } from "../../src/base/units.ts";
 import * as receiver from "../../src/core/replication/receiver.ts";
+import {
+  createReceiver,
+  type ReceiverEffect,
+  type ReceiverInput,
+} from "../../src/core/replication/receiverState.ts";
 import * as sender from "../../src/core/replication/sender.ts";
+import { createSender, type SenderEffect, type SenderInput } from "../../src/core/replication/senderState.ts";
 import { batchOf, deletion, session, TCP } from "./records.ts";
 
 const subscription = { term: 4, generation: 1 };
@@ -15,13 +21,13 @@ const records = (ids: readonly number[]): Uint8Array =>
 
 /** The active of term 4, and what it wants done. */
 class Taker {
-  readonly state = sender.createSender();
+  readonly state = createSender();
   now: Millis = millis(0);
   constructor(relieved = false) {
     this.feed({ kind: "active", term: 4, relieved });
   }
-  feed(input: sender.SenderInput): string[] {
-    const effects: sender.SenderEffect[] = [];
+  feed(input: SenderInput): string[] {
+    const effects: SenderEffect[] = [];
     sender.step(this.state, this.now, input, effects);
     return effects.map((effect) => {
       switch (effect.kind) {
@@ -39,7 +45,7 @@ class Taker {
     });
   }
   subscribe(own: boolean, term = 4): string[] {
-    return this.feed({ kind: "subscribe", subscription: { term, generation: 1 }, own });
+    return this.feed({ kind: "subscribe", subscription: { term, generation: 1 }, own, knowsRounds: true });
   }
   sessions(first: number, ids: readonly number[]): string[] {
     const from = { term: 4, sequence: first };
@@ -52,14 +58,14 @@ class Taker {
 
 /** A former active that has yielded to the one of term 4. */
 class Giver {
-  readonly state = receiver.createReceiver();
+  readonly state = createReceiver();
   constructor(own = true) {
     if (own) this.feed({ kind: "own" });
     this.feed({ kind: "role", standby: true });
     this.feed({ kind: "peer", role: "active", term: 4 });
   }
-  feed(input: receiver.ReceiverInput): string[] {
-    const effects: receiver.ReceiverEffect[] = [];
+  feed(input: ReceiverInput): string[] {
+    const effects: ReceiverEffect[] = [];
     receiver.step(this.state, millis(0), input, effects);
     return effects.map((effect) => {
       switch (effect.kind) {
@@ -99,6 +105,7 @@ test("M2: who owns sessions is asked for them, and the snapshot comes after the 
   // What happens meanwhile is not said: the snapshot will say it.
   assert.deepEqual(active.feed({ kind: "events", bytes: records([9]), count: 1 }), []);
   assert.deepEqual(active.feed({ kind: "overrun" }), []);
+  assert.deepEqual(active.feed({ kind: "drained" }), []);
   assert.deepEqual(active.sessions(3, [3]), ["insert 1", "judged 3 of 1"]);
   assert.deepEqual(active.end(3), ["snapshot-begin"]);
   assert.equal(active.state.counters.mergesDone, 1);
@@ -193,7 +200,7 @@ test("R6: a standby owns what it held as active until a snapshot begins, over an
   standby.feed({ kind: "disconnected" });
   assert.deepEqual(standby.feed({ kind: "peer", role: "active", term: 4 }), ["subscribe 3"]);
   // A kernel in which this node made entries says so to a daemon that knows of nothing.
-  const restarted = receiver.createReceiver();
+  const restarted = createReceiver();
   receiver.step(restarted, millis(0), { kind: "carried", generations: [0, 2] }, []);
   assert.deepEqual([restarted.own, restarted.carried], [true, [false, false, true, false]]);
 });

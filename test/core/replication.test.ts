@@ -1,68 +1,16 @@
-// The two machines of the log, step by step: what each rule of their invariants (S1-S5, R1-R5) looks like. Whole
-// runs with delays, losses and slow standbys are in test/sim/log.test.ts.
+// The two machines of the log, step by step: what each rule of their invariants (S1-S5, R1-R5) looks like. Rounds over some
+// buckets and refreshes are in rounds.test.ts and refresh.test.ts, whole runs with delays, losses and slow standbys in
+// test/sim/log.test.ts.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { millis } from "../../src/base/units.ts";
-import { ChangedKeys } from "../../src/core/replication/changedKeys.ts";
 import * as receiver from "../../src/core/replication/receiver.ts";
 import * as sender from "../../src/core/replication/sender.ts";
-import { batchOf, deletion, session } from "./records.ts";
+import { Receiver, Sender } from "./logMachines.ts";
+import { batchOf, deletion } from "./records.ts";
 
 const at = millis(0);
-
-class Sender {
-  readonly state: sender.SenderState;
-  now = at;
-  constructor(limits: Partial<sender.SenderLimits> = {}, keysMax?: number) {
-    this.state = sender.createSender(limits, new ChangedKeys(keysMax));
-  }
-  feed(input: sender.SenderInput): string[] {
-    const effects: sender.SenderEffect[] = [];
-    sender.step(this.state, this.now, input, effects);
-    return effects.map(text);
-  }
-  events(...ids: number[]): string[] {
-    const bytes = batchOf(ids.map((id) => session(id)));
-    return this.feed({ kind: "events", bytes, count: ids.length });
-  }
-  chunk(ids: readonly number[], more: boolean, snapshot = sender.snapshotNumber(this.state)): string[] {
-    const bytes = batchOf(ids.map((id) => session(id)));
-    return this.feed({ kind: "chunk", snapshot, bytes, count: ids.length, more });
-  }
-  acknowledge(sequence: number, term = 2): string[] {
-    return this.feed({ kind: "acknowledge", position: { term, sequence } });
-  }
-  /** Active in term 2, subscribed. */
-  static subscribed(limits: Partial<sender.SenderLimits> = {}, keysMax?: number): Sender {
-    const result = new Sender(limits, keysMax);
-    result.feed({ kind: "active", term: 2, relieved: false });
-    result.feed({ kind: "subscribe", subscription: { term: 2, generation: 1 }, own: false });
-    return result;
-  }
-  static streaming(limits: Partial<sender.SenderLimits> = {}): Sender {
-    const result = Sender.subscribed(limits);
-    result.chunk([], false);
-    return result;
-  }
-}
-
-function text(effect: sender.SenderEffect): string {
-  switch (effect.kind) {
-    case "sessions": {
-      const last = effect.first.sequence + effect.count - 1;
-      return `${effect.snapshot ? "snapshot" : "change"} ${effect.first.term}/${effect.first.sequence}-${last}`;
-    }
-    case "snapshot-begin":
-      return `begin ${effect.position.term}/${effect.position.sequence} generation ${effect.generation}`;
-    case "snapshot-end":
-      return `end ${effect.position.sequence} count ${effect.count}`;
-    case "fail":
-      return `fail ${effect.reason}`;
-    default:
-      return effect.kind;
-  }
-}
 
 test("S5: nothing is sent while nobody subscribed, and positions advance all the same", () => {
   const active = new Sender();
@@ -77,9 +25,7 @@ test("a subscription opens a snapshot, chunks and changes share one numbering", 
   const active = new Sender();
   active.feed({ kind: "active", term: 2, relieved: false });
   active.events(1, 2, 3);
-  assert.deepEqual(active.feed({ kind: "subscribe", subscription: { term: 2, generation: 3 }, own: false }), [
-    "begin 2/3 generation 3",
-  ]);
+  assert.deepEqual(active.subscribe(3), ["begin 2/3 generation 3"]);
   assert.ok(sender.wantsChunk(active.state, at));
   assert.deepEqual(active.chunk([10, 11], true), ["snapshot 2/4-5"]);
   assert.deepEqual(active.events(20), ["change 2/6-6"]);
@@ -98,43 +44,37 @@ test("S2: a snapshot record of a key that changed since the snapshot began is sk
   const bytes = batchOf([deletion(13)]);
   active.feed({ kind: "events", bytes, count: 1 });
   assert.deepEqual(active.chunk([10, 11, 12, 13, 14], false), ["snapshot 2/3-5", "end 6 count 3"]);
-  assert.equal(active.state.counters.skippedInSnapshot, 2);
+  assert.equal(active.state.counters.skippedInRound, 2);
 });
 
 test("S2: what changed before the snapshot is not skipped", () => {
   const active = Sender.streaming();
   active.events(11);
-  active.feed({ kind: "subscribe", subscription: { term: 2, generation: 2 }, own: false });
+  active.subscribe(2);
   assert.deepEqual(active.chunk([10, 11], false), ["snapshot 2/3-4", "end 5 count 2"]);
 });
 
-test("S3: an overrun begins the snapshot anew, paced, and changes go on meanwhile", () => {
-  const active = Sender.streaming({ restartPaceMs: 250 });
-  assert.deepEqual(active.feed({ kind: "overrun" }), ["begin 2/1 generation 1"]);
-  assert.equal(sender.wantsChunk(active.state, at), false);
-  assert.equal(sender.deadline(active.state), 250);
-  assert.deepEqual(active.events(5), ["change 2/2-2"]);
-  assert.equal(sender.wantsChunk(active.state, millis(250)), true);
-  assert.deepEqual(active.chunk([5, 6], false), ["snapshot 2/3-3", "end 4 count 1"]);
-});
-
-test("S3: a chunk of a snapshot that began anew since it was read is dropped", () => {
+test("S3: an overrun in a snapshot marks everything, and the snapshot goes on to its end", () => {
   const active = Sender.subscribed();
-  const number = sender.snapshotNumber(active.state);
-  active.feed({ kind: "overrun" });
-  assert.deepEqual(active.chunk([1], false, number), []);
-  assert.deepEqual(active.chunk([1], false), ["snapshot 2/1-1", "end 2 count 1"]);
+  active.chunk([1, 2], true);
+  assert.deepEqual(active.feed({ kind: "overrun" }), ["due 1"]);
+  assert.deepEqual(active.feed({ kind: "overrun" }), []);
+  assert.deepEqual(active.feed({ kind: "drained" }), []);
+  assert.deepEqual(active.chunk([3], false), ["snapshot 2/3-3", "end 4 count 3"]);
+  assert.equal(sender.isSynchronised(active.state), false);
+  active.now = millis(1000);
+  assert.deepEqual(active.acknowledge(4), []);
+  assert.equal(sender.isSynchronised(active.state), false);
+  assert.equal(sender.deadline(active.state), 1250);
+  active.now = millis(1250);
+  assert.deepEqual(active.feed({ kind: "turn" }), ["begin 2/4 generation 1"]);
 });
 
-test("S3: more changed keys than the set holds: sent all the same, and the snapshot begins anew", () => {
+test("S3: more changed keys than the set holds: sent all the same, and their buckets are read again", () => {
   const active = Sender.subscribed({}, 2);
-  assert.deepEqual(active.events(1, 2, 3), ["change 2/1-3", "begin 2/3 generation 1"]);
-  assert.equal(active.state.counters.restartsKeysFull, 1);
-});
-
-test("S3: a dump that fails begins anew", () => {
-  const active = Sender.subscribed();
-  assert.deepEqual(active.feed({ kind: "dump-failed" }), ["begin 2/0 generation 1"]);
+  assert.deepEqual(active.events(1, 2, 3), ["change 2/1-3", "due 1"]);
+  assert.equal(active.state.counters.dirtyKeysFull, 1);
+  assert.equal(active.state.dirty.size, 1);
 });
 
 test("S4: a snapshot waits for acknowledgements, changes do not", () => {
@@ -146,27 +86,27 @@ test("S4: a snapshot waits for acknowledgements, changes do not", () => {
   assert.equal(sender.wantsChunk(active.state, at), true);
 });
 
-test("S4: a log that is full stops, tells so in its own order, and begins anew when the standby has caught up", () => {
-  const size = batchOf([session(1)]).length;
-  const active = Sender.streaming({ logBytesMax: size * 4 });
-  active.acknowledge(1);
-  assert.deepEqual(active.events(1, 2, 3, 4), ["change 2/2-5"]);
-  assert.deepEqual(active.events(5), ["begin 2/5 generation 1"]);
-  assert.deepEqual(active.events(6, 7), []);
-  assert.equal(sender.wantsChunk(active.state, at), false);
-  assert.deepEqual(active.acknowledge(4), []);
-  assert.deepEqual(active.acknowledge(5), ["begin 2/8 generation 1"]);
-  assert.equal(sender.wantsChunk(active.state, at), true);
-  assert.deepEqual(active.events(8), ["change 2/9-9"]);
-  assert.equal(active.state.counters.unsent, 3);
+test("S4: a log that is full marks buckets, takes no numbers, and is open again below a quarter", () => {
+  const size = batchOf([deletion(1)]).length;
+  const active = Sender.streaming({ logBytesMax: size * 8 });
+  assert.deepEqual(active.deletes(1, 2, 3, 4, 5, 6), ["change 2/2-7"]);
+  assert.deepEqual(active.deletes(7, 8, 9), ["due 1"]);
+  assert.deepEqual(active.deletes(10), []);
+  assert.equal(active.state.dirty.size, 4);
+  assert.equal(active.state.counters.unsentLogFull, 4);
+  assert.deepEqual(active.acknowledge(6), []);
+  assert.deepEqual(active.deletes(11), [], "one of six is still on its way, with three it is full");
+  assert.deepEqual(active.acknowledge(7), []);
+  assert.deepEqual(active.deletes(12), ["change 2/8-8"]);
+  active.now = millis(250);
+  assert.deepEqual(active.feed({ kind: "turn" }), ["round of 5 from 2/8"]);
 });
 
 test("a subscription to another term, or to a node that is not active, is told what we are", () => {
   const node = new Sender();
-  const subscribe = { kind: "subscribe", subscription: { term: 2, generation: 1 }, own: false } as const;
-  assert.deepEqual(node.feed(subscribe), ["tell-role"]);
+  assert.deepEqual(node.subscribe(1), ["tell-role"]);
   node.feed({ kind: "active", term: 4, relieved: false });
-  assert.deepEqual(node.feed(subscribe), ["tell-role"]);
+  assert.deepEqual(node.subscribe(1), ["tell-role"]);
   assert.deepEqual(node.events(1), []);
 });
 
@@ -187,64 +127,6 @@ test("an acknowledgement of what was never produced ends the connection; an old 
   active.acknowledge(1);
   assert.equal(active.state.acknowledged, 2);
 });
-
-class Receiver {
-  readonly state = receiver.createReceiver();
-  now = at;
-  feed(input: receiver.ReceiverInput): string[] {
-    const effects: receiver.ReceiverEffect[] = [];
-    receiver.step(this.state, this.now, input, effects);
-    return effects.map((effect) => {
-      switch (effect.kind) {
-        case "subscribe":
-          return `subscribe ${effect.subscription.term} generation ${effect.subscription.generation}`;
-        case "apply":
-          return `apply ${effect.count} as ${effect.generation}`;
-        case "acknowledge":
-          return `acknowledge ${effect.position.term}/${effect.position.sequence}`;
-        case "fail":
-          return `fail ${effect.reason}`;
-        case "merge-sessions":
-          return `give ${effect.first.term}/${effect.first.sequence} count ${effect.count}`;
-        case "merge-end":
-          return `given ${effect.count}`;
-        default:
-          return `${effect.kind} ${effect.generation}`;
-      }
-    });
-  }
-  begin(sequence: number, generation = this.state.subscription.generation, term = 2): string[] {
-    return this.feed({ kind: "snapshot-begin", position: { term, sequence }, generation });
-  }
-  sessions(sequence: number, count: number, term = 2): string[] {
-    return this.feed({ kind: "sessions", first: { term, sequence }, count, bytes: new Uint8Array(0) });
-  }
-  applied(count: number, refused = 0): string[] {
-    return this.feed({ kind: "applied", count, refused });
-  }
-  end(sequence: number, generation = this.state.subscription.generation): string[] {
-    return this.feed({ kind: "snapshot-end", position: { term: 2, sequence }, generation });
-  }
-  /** Begins a snapshot that writes one record and is never finished. */
-  unfinished(): string[] {
-    const effects = [...this.begin(0), ...this.sessions(1, 1)];
-    this.applied(1);
-    return effects;
-  }
-  static waiting(): Receiver {
-    const result = new Receiver();
-    result.feed({ kind: "role", standby: true });
-    result.feed({ kind: "peer", role: "active", term: 2 });
-    return result;
-  }
-  static streaming(): Receiver {
-    const result = Receiver.waiting();
-    result.unfinished();
-    result.end(2);
-    result.feed({ kind: "swept" });
-    return result;
-  }
-}
 
 test("R3: a standby subscribes to a peer that says active, in either order, and to nobody else", () => {
   const first = new Receiver();

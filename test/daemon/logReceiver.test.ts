@@ -8,7 +8,7 @@ import { APPLY_SLICE_RECORDS, BATCH_RECORDS_MAX, RECEIVE_QUEUE_BYTES_MAX } from 
 import { LogReceiver } from "../../src/daemon/logReceiver.ts";
 import type { PeerMessage } from "../../src/wire/peer.ts";
 import { validateRecords } from "../../src/wire/session.ts";
-import { batchOf, session } from "../core/records.ts";
+import { batchOf, deletion, session } from "../core/records.ts";
 
 class World {
   readonly calls: string[] = [];
@@ -52,6 +52,16 @@ class World {
             return this.table.length > 0;
           },
           close: () => this.calls.push("dump closed"),
+        }),
+        openKeyDump: () => ({
+          next: (batch) => {
+            const step = this.table.shift();
+            if (step === undefined) throw new Error("the kernel is out of memory");
+            const record = deletion(step);
+            batch.copy(record, 0, record.length);
+            return this.table.length > 0;
+          },
+          close: () => this.calls.push("walk closed"),
         }),
       },
       linkIds: [1, 2],

@@ -206,6 +206,7 @@ function kernelIn(space: Namespace): ReplicationKernel {
       sweep: (linkIds, generation) => space.run(() => kernel.writer.sweep(linkIds, generation)),
     },
     openDump: () => space.run(() => kernel.openDump()),
+    openKeyDump: () => space.run(() => kernel.openKeyDump()),
     carriedGenerations: () => space.run(() => kernel.carriedGenerations()),
     purge: (linkIds, generation) => space.run(() => kernel.purge(linkIds, generation)),
     count: () => space.run(() => kernel.count()),

@@ -1,15 +1,18 @@
-// The log simulator: two nodes in virtual time, a connection that delays and is lost at any point, a standby as slow as
-// the seed says, packets that change the active's table all the while, takeovers, restarts and refusals. From
-// outside it checks: what was acknowledged is in the standby's kernel; a standby that says "synchronised" with
-// nothing on the way has exactly the active's table; once the faults end, both are equal within a bound; and after a
-// split the winner has everything that the loser had, but for what clashed, was refused, or ended (MergeJudge).
+// The log simulator: two nodes in virtual time, each of this version or of version 1, a connection that delays and is lost at
+// any point, a standby as slow as the seed says, packets that change the active's table all the while and extend it in
+// silence, takeovers, splits, restarts (as another version, too), refusals, overruns and dumps that fail. From outside it checks:
+// what is acknowledged is in the standby's kernel at that moment; a standby that says "synchronised" with nothing on the
+// way has exactly the active's table; nothing that lives on the active expires on such a standby; no queue is above its
+// bound; once the faults end, both are equal within a bound, and nothing more is said; and after a split the winner has
+// everything that the loser had, but for what clashed, was refused, or ended (MergeJudge).
 
 import { type Millis, millis, type Role } from "../../src/base/units.ts";
-import { isSynchronised } from "../../src/core/replication/receiver.ts";
-import * as sender from "../../src/core/replication/sender.ts";
 import type { Position } from "../../src/wire/control.ts";
-import { type Mutation, type SimMessage, SimNode } from "./logNode.ts";
-import { VERSIONS } from "./logRecords.ts";
+import type { Mutation } from "./logMutations.ts";
+import { SimNode } from "./logNode.ts";
+import type { SimMessage } from "./logOptions.ts";
+import { type Change, VERSIONS } from "./logRecords.ts";
+import { describeMessage } from "./logTrace.ts";
 import { MergeJudge } from "./mergeJudge.ts";
 import { createRandom, type Random } from "./random.ts";
 
@@ -19,17 +22,28 @@ export interface LogRun {
   readonly totals: Readonly<Record<string, number>>;
 }
 
-interface Logged {
+interface Logged extends Change {
   readonly sequence: number;
-  readonly operation: string;
-  readonly id: number;
-  readonly version: number;
 }
+
+/** Gets a line for whatever happens. */
+export type Trace = (line: string) => void;
 
 type Name = "a" | "b";
 const other = (name: Name): Name => (name === "a" ? "b" : "a");
 
+/** What happens all the time, and shows by its consequences. */
+const ORDINARY: ReadonlySet<string> = new Set(["traffic", "turn", "network", "work", "time"]);
+/** Of a run, before the faults end. */
+const STEPS = 600;
 const QUIET_STEPS_MAX = 30_000;
+/** Of virtual time; see LIVES of logKernel.ts. */
+const REFRESH_ROUND_MS = 16_000;
+/** A lull of minutes: so many steps of so many ms. */
+const AGE_STEPS = 900;
+const AGE_STEP_MS = 100;
+/** After quiet, for so long, nothing but refreshes may be said. */
+const SILENCE_STEPS = 100;
 
 class LogWorld {
   readonly #random: Random;
@@ -55,8 +69,10 @@ class LogWorld {
   #takeovers = 0;
   #cuts = 0;
   #syncChecks = 0;
+  readonly #trace: Trace | null;
 
-  constructor(seed: number, mutation: Mutation | null) {
+  constructor(seed: number, mutation: Mutation | null, trace: Trace | null) {
+    this.#trace = trace;
     const random = createRandom(seed);
     this.#random = random;
     this.#ids = 4 + random.below(60);
@@ -74,34 +90,45 @@ class LogWorld {
       split: maybe(0.06),
       restart: maybe(0.03),
       refuse: maybe(0.02),
+      ask: maybe(0.1),
+      breakDump: maybe(0.1),
+      twice: maybe(0.1),
+      burst: maybe(0.1),
+      age: maybe(0.01),
       lull: 0.02,
     };
+    const spoken = (): number => Math.min(this.#nodes.a.version, this.#nodes.b.version);
     const logBytesMax = random.pick([300, 1000, 1e6]);
     const options = (name: Name) => ({
       name,
+      version: random.pick([1, 2, 2, 2, 2, 2] as const),
       random,
       mutation,
       limits: {
         logBytesMax,
-        snapshotWindowBytes: Math.min(random.pick([100, 300, 1e6]), logBytesMax),
-        restartPaceMs: random.pick([0, 20]),
+        snapshotWindowBytes: random.pick([100, 300, 1e6]),
+        roundPaceMs: random.pick([0, 20]),
+        refreshRoundMs: REFRESH_ROUND_MS,
+        refreshKeysMax: random.pick([2, 100]),
       },
       keysMax: random.pick([4, 1000, 1000]),
       eventsMax: random.pick([6, 1000, 1000]),
-      chunkRecords: 1 + random.below(8),
+      chunkRecords: 2 + random.below(7),
       sliceRecords: 1 + random.below(4),
+      spoken,
       send: (message: SimMessage) => this.#send(other(name), message),
       fail: (reason: string) => {
         throw new Error(`${name} ends the connection: ${reason}`);
       },
-      logged: (_: number, sequence: number, change: Omit<Logged, "sequence">) => {
+      logged: (sequence: number, change: Change) => {
         if (name !== this.#active || this.#split) return;
         const logged = { sequence, ...change };
         this.#log.push(logged);
         this.#last.set(change.id, logged);
       },
-      acknowledged: (position: Position) => this.#checkAcknowledged(name, position),
+      acknowledges: (position: Position) => this.#checkAcknowledged(name, position),
       inserted: (id: number) => this.#judge.inserted(name, id),
+      expired: (id: number, heard: boolean) => this.#expired(name, id, heard),
     });
     this.#nodes = { a: new SimNode(options("a")), b: new SimNode(options("b")) };
     this.#judge = new MergeJudge(this.#nodes);
@@ -142,6 +169,8 @@ class LogWorld {
   }
 
   #act(name: string): void {
+    if (!ORDINARY.has(name))
+      this.#tell(`${name} (a ${this.#nodes.a.version}, b ${this.#nodes.b.version}, active ${this.#active})`);
     const random = this.#random;
     switch (name) {
       case "traffic":
@@ -174,6 +203,23 @@ class LogWorld {
       case "restart":
         this.#restart(random.pick(["a", "b"] as const), random.chance(0.3));
         return;
+      case "ask":
+        this.#nodes[this.#active].doubt(
+          random.chance(0.8) ? Uint8Array.from({ length: 512 }, () => 1 << random.below(40)) : null,
+        );
+        return;
+      case "breakDump":
+        this.#nodes[this.#active].dumpBroken = true;
+        return;
+      case "twice":
+        this.#repeat();
+        return;
+      case "burst":
+        this.#traffic(20 + random.below(20));
+        return;
+      case "age":
+        this.#age();
+        return;
       case "lull":
         for (let round = 0; round < 150; round += 1) {
           this.#flow();
@@ -181,8 +227,12 @@ class LogWorld {
         }
         return;
       case "refuse":
-        this.#nodes[random.pick(["a", "b"] as const)].refusing = random.chance(0.5);
+        this.#nodes[random.pick(["a", "b"] as const)].kernel.refusing = random.chance(0.5);
     }
+  }
+
+  #tell(line: string): void {
+    this.#trace?.(`${this.#now.toFixed(1)} ${line}`);
   }
 
   /** A millisecond in which everything does what it has to do, and nothing else happens. */
@@ -195,6 +245,23 @@ class LogWorld {
     this.#deliver();
   }
 
+  /** Many refresh rounds, in which everything does what it has to do. */
+  #age(): void {
+    for (let step = 0; step < AGE_STEPS; step += 1) {
+      this.#advance(AGE_STEP_MS);
+      for (let round = 0; round < 3; round += 1) this.#flow();
+      this.#checkSynchronised();
+    }
+  }
+
+  /** A word of the standby's that only says how far it is, said twice. */
+  #repeat(): void {
+    const wire = this.#wire[this.#active];
+    const first = wire[0];
+    if (first?.message.kind === "acknowledge" || first?.message.kind === "round-swept")
+      wire.unshift({ ...first });
+  }
+
   #traffic(changes: number): void {
     for (let index = 0; index < changes; index += 1) {
       const name = this.#split && this.#random.chance(0.5) ? other(this.#active) : this.#active;
@@ -202,20 +269,35 @@ class LogWorld {
       const id = this.#random.below(this.#ids);
       const version = this.#random.below(VERSIONS);
       const operation = !node.entries.has(id) ? "create" : this.#random.chance(0.5) ? "delete" : "update";
-      this.#judge.changed(name, operation, id, node.change(operation, id, version));
+      this.#tell(`${name}: ${operation} ${id} v${version}`);
+      this.#judge.changed(name, operation, id, node.kernel.change(operation, id, version));
     }
   }
 
   #advance(byMs: number): void {
     this.#now = millis(this.#now + byMs);
-    for (const node of [this.#nodes.a, this.#nodes.b]) {
-      node.now = this.#now;
-      node.timers();
+    for (const name of ["a", "b"] as const) {
+      this.#nodes[name].now = this.#now;
+      this.#nodes[name].timers(name === this.#active || this.#split);
     }
     if (this.#laggingRole !== null && this.#random.chance(0.5)) this.#catchUp();
   }
 
+  /** The active hears of it like of any other change; a synchronised standby must not come to this before it. */
+  #expired(name: Name, id: number, heard: boolean): void {
+    if (name === this.#active || this.#split) {
+      this.#judge.changed(name, "delete", id, heard);
+      return;
+    }
+    this.#judge.ranOut(name, id);
+    const { role, receiver } = this.#nodes[name];
+    if (role === "standby" && receiver.synchronised && this.#nodes[this.#active].entries.has(id))
+      throw new Error(`session ${id} lives on the active and has expired on its standby`);
+  }
+
   #send(to: Name, message: SimMessage): void {
+    if (this.#trace !== null)
+      this.#tell(`to ${to}${this.#connected ? "" : " (lost)"}: ${describeMessage(message)}`);
     if (!this.#connected) return;
     if (message.kind === "snapshot-begin") {
       this.#log = [];
@@ -310,16 +392,15 @@ class LogWorld {
     if (this.#connected) this.#disconnect();
     const empty = wiped && this.#nodes[name].role === "standby";
     this.#judge.restarts(name, empty);
-    this.#nodes[name].restart(empty);
+    const { version } = this.#nodes[name];
+    this.#nodes[name].restart(empty, this.#random.chance(0.3) ? (version === 1 ? 2 : 1) : version);
     if (!this.#split && this.#random.chance(0.8)) this.#connect();
   }
 
-  /** What the standby acknowledged, the active may count on. */
+  /** What the standby acknowledges is in its kernel at that moment. */
   #checkAcknowledged(name: Name, position: Position): void {
-    if (name !== this.#active || this.#split || position.term !== this.#nodes[name].term) return;
-    const standby = this.#nodes[other(name)];
-    // Between its takeover and its hearing of it, the other is nobody's standby.
-    if (standby.role !== "standby" || standby.receiver.phase === "waiting") return;
+    if (name === this.#active || this.#split || position.term !== this.#nodes[this.#active].term) return;
+    const standby = this.#nodes[name];
     for (; this.#checked < this.#log.length; this.#checked += 1) {
       const logged = this.#log[this.#checked]!;
       if (logged.sequence > position.sequence) return;
@@ -338,8 +419,8 @@ class LogWorld {
     const active = this.#nodes[this.#active];
     const standby = this.#nodes[other(this.#active)];
     if (!this.#connected || standby.role !== "standby" || this.#laggingRole !== null) return;
-    if (!isSynchronised(standby.receiver) || !active.idle || !standby.idle) return;
-    if (this.#wire.a.length + this.#wire.b.length > 0 || active.sender.snapshot !== null) return;
+    if (!standby.receiver.synchronised || !active.idle || !standby.idle) return;
+    if (this.#wire.a.length + this.#wire.b.length > 0) return;
     this.#syncChecks += 1;
     this.#assertEqual("synchronised with nothing on the way");
     this.#judge.level(this.#active);
@@ -359,30 +440,46 @@ class LogWorld {
     this.#catchUp();
     if (this.#split) this.#heal();
     this.#catchUp();
-    for (const node of [this.#nodes.a, this.#nodes.b]) node.refusing = false;
+    for (const node of [this.#nodes.a, this.#nodes.b]) {
+      node.kernel.refusing = false;
+      node.dumpBroken = false;
+    }
     if (!this.#connected) this.#connect();
     for (let step = 0; step < QUIET_STEPS_MAX; step += 1) {
       this.#flow();
       if (step % 100 === 0) this.#advance(1000);
-      const [active, standby] = [this.#nodes[this.#active], this.#nodes[other(this.#active)]];
-      const quiet = active.idle && standby.idle && this.#wire.a.length + this.#wire.b.length === 0;
-      if (quiet && isSynchronised(standby.receiver) && sender.isSynchronised(active.sender)) {
-        this.#assertEqual("after quiet");
-        this.#judge.level(this.#active);
-        return step;
-      }
+      if (!this.#isQuiet()) continue;
+      this.#assertEqual("after quiet");
+      this.#judge.level(this.#active);
+      this.#assertSilence();
+      return step;
     }
-    const { receiver: receiving, sender: sending } = {
-      receiver: this.#nodes[other(this.#active)].receiver,
-      sender: this.#nodes[this.#active].sender,
-    };
-    throw new Error(`never quiet: ${JSON.stringify(receiving)} ${sender.describe(sending)}`);
+    const [active, standby] = [this.#nodes[this.#active], this.#nodes[other(this.#active)]];
+    throw new Error(`never quiet: ${active.sender.describe()}; ${standby.receiver.describe()}`);
+  }
+
+  #isQuiet(): boolean {
+    const [active, standby] = [this.#nodes[this.#active], this.#nodes[other(this.#active)]];
+    const idle = active.idle && standby.idle && this.#wire.a.length + this.#wire.b.length === 0;
+    return idle && standby.receiver.synchronised && active.sender.synchronised;
+  }
+
+  /** Both are equal and nothing happens: what is still said is what ends by itself, and refreshes. */
+  #assertSilence(): void {
+    const active = this.#nodes[this.#active];
+    const before = active.sender.counters;
+    const sessions = active.entries.size;
+    for (let step = 0; step < SILENCE_STEPS; step += 1) this.#flow();
+    const { sent = 0, refreshed = 0 } = active.sender.counters;
+    const said = sent - (before.sent ?? 0) - (refreshed - (before.refreshed ?? 0));
+    const ended = sessions - active.entries.size;
+    if (said > ended) throw new Error(`${said} records were sent where ${ended} sessions ended`);
   }
 }
 
 /** One seed. Throws where an invariant does not hold. */
-export function runLog(seed: number, mutation: Mutation | null = null, steps = 600): LogRun {
-  const world = new LogWorld(seed, mutation);
-  const taken = world.run(steps);
+export function runLog(seed: number, mutation: Mutation | null = null, trace: Trace | null = null): LogRun {
+  const world = new LogWorld(seed, mutation, trace);
+  const taken = world.run(STEPS);
   return { seed, steps: taken, totals: world.totals() };
 }

@@ -1,129 +1,80 @@
-// One node of the log simulator: the two real machines of core/replication over a model kernel. The model's dump is
-// as stale as the kernel's (a chunk is made when the one before it is read), its event queue overruns, its writer can
-// refuse. Virtual time and all chance come from outside; mutations break one rule each, for the tests that show
-// that the simulator would notice.
+// One node of the log simulator: the two real machines of core/replication, of this version or of version 1, over a model
+// kernel (logKernel.ts), with drivers like the daemon's. Virtual time and all chance come from outside; mutations break
+// one rule each, for the tests that show that the simulator would notice.
 
 import type { Millis, Role } from "../../src/base/units.ts";
-import { ChangedKeys, EndedKeys } from "../../src/core/replication/changedKeys.ts";
-import type { Giving, Taking } from "../../src/core/replication/merge.ts";
-import * as receiver from "../../src/core/replication/receiver.ts";
-import * as sender from "../../src/core/replication/sender.ts";
-import type { Position } from "../../src/wire/control.ts";
+import type { Taking } from "../../src/core/replication/merge.ts";
+import type { ReceiverEffect, ReceiverInput } from "../../src/core/replication/receiverState.ts";
+import type { SenderInput } from "../../src/core/replication/senderState.ts";
 import { batchOf } from "../core/records.ts";
+import { SimKernel, Walk } from "./logKernel.ts";
+import { newReceiver, newSender, type ReceiverMachine, type SenderMachine } from "./logMachines.ts";
+import type { NodeOptions, SimMessage } from "./logOptions.ts";
 import { bytesOf, type Change, changesIn, translationOf } from "./logRecords.ts";
-import type { Random } from "./random.ts";
 
-export type Mutation =
-  | "send-changed-keys"
-  | "no-sweep"
-  | "overrun-unheard"
-  | "one-generation"
-  | "acknowledge-early"
-  | "stale-chunk-sent"
-  | "no-purge"
-  | "write-after-takeover"
-  | "sweep-after-takeover"
-  | "no-merge"
-  | "merge-forgotten"
-  | "merge-replaces"
-  | "merge-after-takeover"
-  | "ended-returns";
-
-export type SimMessage =
-  | { readonly kind: "role"; readonly role: Role; readonly term: number }
-  | Extract<receiver.ReceiverEffect, { kind: "subscribe" | "acknowledge" | "merge-sessions" | "merge-end" }>
-  | Exclude<sender.SenderEffect, { kind: "tell-role" | "fail" | "insert" }>;
-
-export interface Entry {
-  readonly version: number;
-  generation: number;
-}
-
+const NEW_MESSAGES: ReadonlySet<string> = new Set(["round-due", "round-begin", "round-end", "round-swept"]);
 const RECORD_BYTES_MAX = 40;
+/** Without refreshes an entry on a standby is given no less than this. */
+const OLD_STANDBY_MS = 21_600_000;
 
-export interface NodeOptions {
-  readonly name: "a" | "b";
-  readonly random: Random;
-  readonly mutation: Mutation | null;
-  readonly limits: sender.SenderLimits;
-  readonly keysMax: number;
-  readonly eventsMax: number;
-  readonly chunkRecords: number;
-  readonly sliceRecords: number;
-  readonly send: (message: SimMessage) => void;
-  /** A machine asked for the end of the connection: in an honest world a defect. */
-  readonly fail: (reason: string) => void;
-  /** A record was numbered; `id` at `sequence` of `term`. */
-  readonly logged: (term: number, sequence: number, change: Change) => void;
-  readonly acknowledged: (position: Position) => void;
-  /** A record of a merge was added to this node's kernel. */
-  readonly inserted: (id: number) => void;
-}
-
-interface Dump {
-  readonly snapshot: number;
-  /** The next chunk, made already; `next` is where the one after it begins, null at the end. */
-  prepared: Change[];
-  next: number | null;
-}
-
+type Purpose = "chunk" | "refresh-chunk";
 type MergeMessage = Extract<SimMessage, { kind: "merge-sessions" | "merge-end" }>;
+
+interface Held {
+  readonly purpose: Purpose;
+  readonly number: number;
+  readonly changes: readonly Change[];
+  readonly more: boolean;
+}
 
 export class SimNode {
   readonly options: NodeOptions;
-  readonly entries = new Map<number, Entry>();
+  readonly kernel: SimKernel;
   readonly refusedIds = new Set<number>();
   readonly refusedGifts = new Set<number>();
-  sender: sender.SenderState;
-  receiver: receiver.ReceiverState;
+  sender: SenderMachine;
+  receiver: ReceiverMachine;
+  version: 1 | 2;
   role: Role = "idle";
   term = 0;
   now = 0 as Millis;
-  refusing = false;
-  #events: Change[] = [];
-  #overrun = false;
-  #dump: Dump | null = null;
-  #held: { snapshot: number; changes: Change[]; more: boolean } | null = null;
+  /** The next dump that is read on ends in an error. */
+  dumpBroken = false;
+  #dumps: Record<Purpose, { readonly number: number; readonly walk: Walk } | null> = {
+    chunk: null,
+    "refresh-chunk": null,
+  };
+  #held: Held | null = null;
   #inbox: SimMessage[] = [];
   #job: { changes: Change[]; done: number; generation: number } | null = null;
   #sweep: number | null = null;
+  #roundWalk: Walk | null = null;
   #gifts: { readonly message: MergeMessage; readonly taking: Taking | null; done: number }[] = [];
-  #giving: { readonly giving: Giving; readonly dump: Dump } | null = null;
-  readonly counts = {
-    purges: 0,
-    sweeps: 0,
-    restarts: 0,
-    overruns: 0,
-    skipped: 0,
-    logFull: 0,
-    keysFull: 0,
-    mergesBegun: 0,
-    mergesDone: 0,
-    mergeTaken: 0,
-    mergeEnded: 0,
-    inserted: 0,
-    same: 0,
-    clashed: 0,
-  };
+  #giving: { readonly giving: object; readonly walk: Walk } | null = null;
+  readonly #sums: Record<string, number> = {};
+  readonly counts = { purges: 0, sweeps: 0, roundSweeps: 0, inserted: 0, same: 0, clashed: 0 };
 
   constructor(options: NodeOptions) {
     this.options = options;
+    this.version = options.version;
+    this.kernel = new SimKernel(options.random, options.eventsMax);
+    this.kernel.kind = this.version === 1;
     this.sender = this.#newSender();
-    this.receiver = receiver.createReceiver();
+    this.receiver = newReceiver(this.version);
   }
 
-  #newSender(): sender.SenderState {
-    const keys = new ChangedKeys(this.options.keysMax, 7);
-    if (this.options.mutation === "send-changed-keys") keys.has = () => false;
-    const ended = new EndedKeys(7);
-    if (this.options.mutation === "ended-returns") ended.has = () => false;
-    return sender.createSender(this.options.limits, keys, ended);
+  #newSender(): SenderMachine {
+    const { limits, keysMax, mutation } = this.options;
+    return newSender(this.version, limits, keysMax, mutation);
+  }
+
+  get entries(): SimKernel["entries"] {
+    return this.kernel.entries;
   }
 
   get idle(): boolean {
     return (
-      this.#events.length === 0 &&
-      !this.#overrun &&
+      this.kernel.idle &&
       this.#inbox.length === 0 &&
       this.#job === null &&
       this.#sweep === null &&
@@ -132,23 +83,12 @@ export class SimNode {
     );
   }
 
-  /** Packets change the table: an entry comes, changes or ends, and the kernel tells (false: it could not). */
-  change(operation: Change["operation"], id: number, version: number): boolean {
-    if (operation === "delete") this.entries.delete(id);
-    else this.entries.set(id, { version, generation: this.entries.get(id)?.generation ?? 0 });
-    if (this.#events.length >= this.options.eventsMax) {
-      this.#overrun = true;
-      return false;
-    }
-    this.#events.push({ operation, id, version });
-    return true;
-  }
-
+  /** As the daemon's `setRole`. */
   setRole(role: Role, term: number): void {
     this.role = role;
     this.term = term;
     if (role === "active") {
-      const relieved = receiver.relieves(this.receiver, this.now);
+      const relieved = this.receiver.relieves(this.now);
       this.#receive({ kind: "role", standby: false });
       this.#receive({ kind: "own" });
       this.#send({ kind: "active", term, relieved });
@@ -164,68 +104,98 @@ export class SimNode {
   }
 
   down(): void {
-    this.#inbox = [];
-    this.#job = null;
-    this.#sweep = null;
-    this.#gifts = [];
-    if (this.options.mutation === "merge-forgotten") this.receiver.own = false;
+    this.#forgetWork();
+    if (this.options.mutation === "merge-forgotten") this.receiver.disown();
     this.#send({ kind: "unsubscribe" });
     this.#receive({ kind: "disconnected" });
   }
 
-  /** The daemon starts anew: its kernel's entries are what is left of it. */
-  restart(wiped: boolean): void {
-    if (wiped) this.entries.clear();
-    this.#count();
-    this.sender = this.#newSender();
-    this.receiver = receiver.createReceiver();
-    this.#events = [];
-    this.#overrun = false;
-    this.#dump = null;
-    this.#held = null;
+  #forgetWork(): void {
     this.#inbox = [];
     this.#job = null;
     this.#sweep = null;
     this.#gifts = [];
+  }
+
+  /** The daemon starts anew, maybe as another version: its kernel's entries are what is left of it. */
+  restart(wiped: boolean, version: 1 | 2): void {
+    if (wiped) this.entries.clear();
+    this.#count();
+    this.version = version;
+    this.kernel.kind = version === 1;
+    this.sender = this.#newSender();
+    this.receiver = newReceiver(version);
+    this.kernel.discard();
+    this.#dumps = { chunk: null, "refresh-chunk": null };
+    this.#held = null;
+    this.#forgetWork();
+    this.#roundWalk = null;
     this.#giving = null;
-    const generations = [0, 1, 2, 3].filter((each) =>
-      [...this.entries.values()].some((entry) => entry.generation === each),
-    );
-    this.#receive({ kind: "carried", generations });
+    this.#receive({ kind: "carried", generations: this.kernel.generations() });
     this.setRole(this.role, this.term);
+  }
+
+  /** Somebody does not trust the standby's copy of these buckets. */
+  doubt(buckets: Uint8Array | null): void {
+    if (this.sender.version === 2) this.#send({ kind: "dirty", buckets });
   }
 
   /** As LogSender.turn; `budget` batches of events at most. */
   turn(budget: number): void {
     if (this.role !== "active") {
       this.#held = null;
-      this.#events = [];
-      this.#overrun = false;
+      this.kernel.discard();
+      if (this.sender.losing) this.#send({ kind: "drained" });
       return;
     }
-    if (this.#held === null && sender.wantsChunk(this.sender, this.now)) this.#readChunk();
-    if (this.#drain(budget) && this.#held !== null) {
-      const { snapshot, changes, more } = this.#held;
-      this.#held = null;
-      const number =
-        this.options.mutation === "stale-chunk-sent" ? sender.snapshotNumber(this.sender) : snapshot;
-      this.#chunk(number, changes, more);
+    this.#send({ kind: "turn" });
+    if (this.#held === null) {
+      const chunk = this.sender.wantsChunk(this.now);
+      const refresh = this.sender.wantsRefresh(this.now);
+      if (chunk !== null) this.#readChunk("chunk", chunk);
+      else if (refresh !== null) this.#readChunk("refresh-chunk", refresh);
     }
+    if (this.#drain(budget) && this.#held !== null) this.#feedChunk(this.#held);
+  }
+
+  #feedChunk({ purpose, number, changes, more }: Held): void {
+    this.#held = null;
+    const bytes = batchOf(changes.map(bytesOf));
+    const count = changes.length;
+    if (purpose === "refresh-chunk") {
+      this.#send({ kind: purpose, refresh: number, bytes, count, more });
+      return;
+    }
+    const stale = this.options.mutation === "stale-chunk-sent";
+    const round = stale ? (this.sender.wantsChunk(this.now) ?? number) : number;
+    this.#send({ kind: purpose, round, bytes, count, more });
   }
 
   deliver(message: SimMessage): void {
-    if (message.kind === "subscribe")
-      this.#send({ ...message, own: message.own && this.options.mutation !== "no-merge" });
-    else if (message.kind === "merge-sessions" || message.kind === "merge-end")
-      this.#gifts.push({ message, taking: this.sender.taking, done: 0 });
-    else if (message.kind === "acknowledge") {
-      this.options.acknowledged(message.position);
-      this.#send({ kind: "acknowledge", position: message.position });
-    } else this.#inbox.push(message);
+    const { mutation } = this.options;
+    switch (message.kind) {
+      case "subscribe": {
+        const own = message.own && mutation !== "no-merge";
+        this.#send({ ...message, own, knowsRounds: this.options.spoken() >= 2 });
+        return;
+      }
+      case "merge-sessions":
+      case "merge-end":
+        this.#gifts.push({ message, taking: this.sender.taking, done: 0 });
+        return;
+      case "acknowledge":
+      case "round-swept":
+        this.#send(message);
+        return;
+      default:
+        this.#inbox.push(message);
+    }
   }
 
-  /** One step of the standby's worker: a slice of a message, a sweep, or the next message. */
+  /** One step of the standby's workers: a slice of a message, a sweep, the next message; and one through the table. */
   work(): void {
+    if (this.receiver.wantsSweep) this.#sweepRound();
+    else this.#roundWalk = null;
     if (this.#job !== null) this.#applySlice();
     else if (this.#sweep !== null) this.#doSweep();
     else if (this.#gifts.length > 0) this.#takeSlice();
@@ -236,16 +206,24 @@ export class SimNode {
     }
   }
 
+  /** As RoundSweeper: only keys. */
+  #sweepRound(): void {
+    this.#roundWalk ??= new Walk(this.kernel, this.options.chunkRecords);
+    const { changes, more } = this.#roundWalk.step();
+    if (!more) this.#roundWalk = null;
+    const keys = changes.map(({ id }) => bytesOf({ operation: "delete", id, version: 0, seconds: 0 }));
+    this.#receive({ kind: "round-chunk", bytes: batchOf(keys), count: keys.length, more });
+  }
+
   /** As MergeGiver. */
   #give(): void {
     const { giving } = this.receiver;
-    if (giving === null || !receiver.wantsChunk(this.receiver)) return;
+    if (giving === null || !this.receiver.wantsGift) return;
     if (this.#giving?.giving !== giving)
-      this.#giving = { giving, dump: { snapshot: 0, prepared: [], next: 0 } };
-    const { dump } = this.#giving;
-    this.#prepare(dump);
-    const bytes = batchOf(dump.prepared.map(bytesOf));
-    this.#receive({ kind: "merge-chunk", bytes, count: dump.prepared.length, more: dump.next !== null });
+      this.#giving = { giving, walk: new Walk(this.kernel, this.options.chunkRecords) };
+    const { changes, more } = this.#giving.walk.step();
+    const bytes = batchOf(changes.map(bytesOf));
+    this.#receive({ kind: "merge-chunk", bytes, count: changes.length, more });
   }
 
   /** As MergeTaker: events first, then a slice of the message at hand. */
@@ -282,121 +260,132 @@ export class SimNode {
   /** As SessionWriter.insert. */
   #insert(changes: readonly Change[]): void {
     if (this.role !== "active") throw new Error("M1: a node that is not active takes a merge");
-    for (const { operation, id, version } of changes) {
+    for (const change of changes) {
+      const { operation, id, version } = change;
       if (operation !== "create") throw new Error(`a merge of ${operation}`);
       const there = this.entries.get(id);
       if (there !== undefined && this.options.mutation !== "merge-replaces") {
         if (translationOf(there.version) === translationOf(version)) this.counts.same += 1;
         else this.counts.clashed += 1;
-      } else if (this.refusing && this.options.random.chance(0.3)) this.refusedGifts.add(id);
+        continue;
+      }
+      if (!this.kernel.write(change, 0, 0)) this.refusedGifts.add(id);
       else {
         if (there !== undefined) throw new Error(`M3: session ${id} was replaced by a merge`);
-        this.entries.set(id, { version, generation: 0 });
         this.counts.inserted += 1;
         this.options.inserted(id);
       }
     }
   }
 
-  timers(): void {
-    const due = receiver.deadline(this.receiver);
+  /** `traffic`: packets pass here, and extend what talks. */
+  timers(traffic: boolean): void {
+    this.kernel.pass(this.now, traffic, this.options.expired);
+    const due = this.receiver.deadline();
     if (due !== null && due <= this.now) this.#receive({ kind: "turn" });
   }
 
-  get refusals(): number {
-    return this.receiver.refused;
-  }
-
+  /** True where nothing is left to be read. */
   #drain(budget: number): boolean {
+    const { mutation, random } = this.options;
     for (let batch = 0; batch < budget; batch += 1) {
-      const changes = this.#events.splice(0, 1 + this.options.random.below(6));
+      const { changes, overrun, empty } = this.kernel.read(1 + random.below(6));
+      const tell = (): void => {
+        if (overrun && mutation !== "overrun-unheard") this.#send({ kind: "overrun" });
+        if (overrun && mutation === "loss-taken-for-over") this.#send({ kind: "drained" });
+      };
+      if (!this.kernel.kind) tell();
       if (changes.length > 0)
-        this.#send({
-          kind: "events",
-          bytes: batchOf(changes.map(bytesOf)),
-          count: changes.length,
-        });
-      if (this.#events.length > 0) continue;
-      if (this.#overrun) {
-        this.#overrun = false;
-        if (this.options.mutation !== "overrun-unheard") this.#send({ kind: "overrun" });
-      }
+        this.#send({ kind: "events", bytes: batchOf(changes.map(bytesOf)), count: changes.length });
+      if (this.kernel.kind) tell();
+      if (!empty) continue;
+      if (this.sender.losing) this.#send({ kind: "drained" });
       return true;
     }
     return false;
   }
 
-  #readChunk(): void {
-    const snapshot = sender.snapshotNumber(this.sender);
-    if (this.#dump === null || this.#dump.snapshot !== snapshot)
-      this.#dump = { snapshot, prepared: [], next: 0 };
-    const dump = this.#dump;
-    if (dump.prepared.length === 0 && dump.next === 0) this.#prepare(dump);
-    const changes = dump.prepared;
-    const more = dump.next !== null;
-    this.#prepare(dump);
-    this.#held = { snapshot, changes, more: more || dump.prepared.length > 0 };
+  #readChunk(purpose: Purpose, number: number): void {
+    if (this.dumpBroken) {
+      this.dumpBroken = false;
+      this.#dumps[purpose] = null;
+      this.#send({ kind: purpose === "chunk" ? "dump-failed" : "refresh-failed" });
+      return;
+    }
+    if (this.#dumps[purpose]?.number !== number)
+      this.#dumps[purpose] = { number, walk: new Walk(this.kernel, this.options.chunkRecords) };
+    this.#held = { purpose, number, ...this.#dumps[purpose].walk.step() };
   }
 
-  #prepare(dump: Dump): void {
-    dump.prepared = [];
-    if (dump.next === null) return;
-    const ids = [...this.entries.keys()].filter((id) => id >= dump.next!).sort((left, right) => left - right);
-    const taken = ids.slice(0, this.options.chunkRecords);
-    dump.prepared = taken.map((id) => ({ operation: "create", id, version: this.entries.get(id)!.version }));
-    dump.next = ids.length > taken.length ? taken.at(-1)! + 1 : null;
-  }
-
-  #chunk(snapshot: number, changes: Change[], more: boolean): void {
-    this.#send({
-      kind: "chunk",
-      snapshot,
-      bytes: batchOf(changes.map(bytesOf)),
-      count: changes.length,
-      more,
-    });
-  }
-
-  #send(input: sender.SenderInput): void {
-    const effects: sender.SenderEffect[] = [];
-    sender.step(this.sender, this.now, input, effects);
-    for (const effect of effects) {
+  #send(input: SenderInput): void {
+    if (input.kind === "overrun" && this.role !== "active") return;
+    for (const effect of this.sender.feed(this.now, input)) {
       if (effect.kind === "tell-role") this.options.send({ kind: "role", role: this.role, term: this.term });
       else if (effect.kind === "fail") this.options.fail(effect.reason);
       else if (effect.kind === "insert") this.#insert(changesIn(effect.bytes, effect.count));
       else if (effect.kind === "sessions") {
         const bytes = effect.bytes.slice();
         changesIn(bytes, effect.count).forEach((change, index) => {
-          this.options.logged(effect.first.term, effect.first.sequence + index, change);
+          this.options.logged(effect.first.sequence + index, change);
         });
-        this.options.send({ ...effect, bytes });
-      } else this.options.send(effect);
+        this.#say({ ...effect, bytes });
+      } else this.#say(effect);
     }
-    const chunkBytesMax = this.options.chunkRecords * RECORD_BYTES_MAX;
-    if (this.sender.flight.bytes > this.options.limits.logBytesMax + chunkBytesMax)
+    if (this.sender.inFlight > this.sender.inFlightMax(this.options.chunkRecords * RECORD_BYTES_MAX))
       throw new Error("S4: more in flight than the log holds");
   }
 
-  #receive(input: receiver.ReceiverInput): void {
-    const effects: receiver.ReceiverEffect[] = [];
-    receiver.step(this.receiver, this.now, input, effects);
-    for (const effect of effects) {
-      if (effect.kind === "subscribe") this.options.send(effect);
-      else if (effect.kind === "acknowledge" || effect.kind === "merge-end") this.options.send(effect);
-      else if (effect.kind === "merge-sessions")
+  #say(message: SimMessage): void {
+    if (NEW_MESSAGES.has(message.kind) && this.options.spoken() < 2)
+      throw new Error(`a peer of version 1 is told ${message.kind}`);
+    this.options.send(message);
+  }
+
+  #receive(input: ReceiverInput): void {
+    for (const effect of this.receiver.feed(this.now, input)) this.#perform(effect);
+  }
+
+  #perform(effect: ReceiverEffect): void {
+    const { mutation } = this.options;
+    switch (effect.kind) {
+      case "acknowledge":
+        this.options.acknowledges(effect.position);
+        this.options.send(effect);
+        return;
+      case "subscribe":
+      case "merge-end":
+      case "round-swept":
+        this.#say(effect);
+        return;
+      case "merge-sessions":
         this.options.send({ ...effect, bytes: effect.bytes.slice() });
-      else if (effect.kind === "fail") this.options.fail(effect.reason);
-      else if (effect.kind === "purge") {
+        return;
+      case "fail":
+        this.options.fail(effect.reason);
+        return;
+      case "remove":
+        this.#remove(changesIn(effect.bytes, effect.count));
+        return;
+      case "purge":
         this.counts.purges += 1;
-        if (this.options.mutation === "no-purge") continue;
-        for (const [id, entry] of this.entries)
-          if (entry.generation === effect.generation) this.entries.delete(id);
-      } else if (effect.kind === "sweep") this.#sweep = effect.generation;
-      else {
-        const generation = this.options.mutation === "one-generation" ? 1 : effect.generation;
+        if (mutation !== "no-purge") this.kernel.sweep(effect.generation, true);
+        return;
+      case "sweep":
+        this.#sweep = effect.generation;
+        return;
+      default: {
+        const generation = mutation === "one-generation" ? 1 : effect.generation;
         this.#job = { changes: changesIn(effect.bytes, effect.count), done: 0, generation };
       }
     }
+  }
+
+  #remove(changes: readonly Change[]): void {
+    if (this.role !== "standby")
+      throw new Error("H2: a node that is not standby removes what a round left behind");
+    this.counts.roundSweeps += changes.length;
+    if (this.options.mutation === "round-unswept") return;
+    for (const change of changes) this.kernel.write(change, 0, 0);
   }
 
   #handle(message: SimMessage): void {
@@ -408,10 +397,17 @@ export class SimNode {
         this.refusedIds.clear();
         this.#receive(message);
         return;
-      case "sessions":
-        this.#receive({ kind: "sessions", first: message.first, count: message.count, bytes: message.bytes });
+      case "sessions": {
+        const { first, count, bytes, read } = message;
+        const hear = (): void => this.#receive({ kind: "sessions", first, count, bytes });
+        if (this.options.mutation === "changes-unheard" && !read) this.receiver.deafly(hear);
+        else hear();
         return;
+      }
       case "snapshot-end":
+      case "round-due":
+      case "round-begin":
+      case "round-end":
       case "merge-request":
       case "merge-acknowledge":
         this.#receive(message);
@@ -421,13 +417,9 @@ export class SimNode {
     }
   }
 
-  #wanted(): boolean {
-    return receiver.isFollowing(this.receiver);
-  }
-
   #applySlice(): void {
     const job = this.#job!;
-    if (!this.#wanted() && this.options.mutation !== "write-after-takeover") {
+    if (!this.receiver.following && this.options.mutation !== "write-after-takeover") {
       this.#job = null;
       return;
     }
@@ -446,47 +438,34 @@ export class SimNode {
     if (!early) this.#receive({ kind: "applied", count, refused });
   }
 
-  #write({ operation, id, version }: Change, generation: number): boolean {
-    if (operation === "delete") {
-      this.refusedIds.delete(id);
-      this.entries.delete(id);
-      return true;
-    }
-    if (this.refusing && this.options.random.chance(0.3)) {
-      this.refusedIds.add(id);
-      return false;
-    }
-    this.refusedIds.delete(id);
-    this.entries.set(id, { version, generation });
-    return true;
+  #write(change: Change, generation: number): boolean {
+    // Nobody refreshes what an active of version 1 has sent.
+    const refreshed = this.options.spoken() >= 2;
+    const standbyMs = refreshed ? 3 * this.options.limits.refreshRoundMs : OLD_STANDBY_MS;
+    const written = this.kernel.write(change, generation, standbyMs);
+    if (written) this.refusedIds.delete(change.id);
+    else this.refusedIds.add(change.id);
+    return written;
   }
 
   #doSweep(): void {
     const generation = this.options.mutation === "one-generation" ? 1 : this.#sweep!;
     this.#sweep = null;
-    if (!this.#wanted() && this.options.mutation !== "sweep-after-takeover") return;
+    if (!this.receiver.following && this.options.mutation !== "sweep-after-takeover") return;
     if (this.role !== "standby") throw new Error("R4: a node that is not standby sweeps");
     this.counts.sweeps += 1;
-    if (this.options.mutation !== "no-sweep") {
-      for (const [id, entry] of this.entries) if (entry.generation !== generation) this.entries.delete(id);
-    }
+    if (this.options.mutation !== "no-sweep") this.kernel.sweep(generation, false);
     this.#receive({ kind: "swept" });
   }
 
   #count(): void {
-    const { counters } = this.sender;
-    this.counts.restarts += counters.restartsOverrun + counters.restartsDumpFailed;
-    this.counts.overruns += counters.overruns;
-    this.counts.skipped += counters.skippedInSnapshot;
-    this.counts.logFull += counters.restartsLogFull;
-    this.counts.keysFull += counters.restartsKeysFull;
-    for (const name of ["mergesBegun", "mergesDone", "mergeTaken", "mergeEnded"] as const)
-      this.counts[name] += counters[name];
+    const counters = { ...this.receiver.counters, ...this.sender.counters };
+    for (const [name, value] of Object.entries(counters)) this.#sums[name] = (this.#sums[name] ?? 0) + value;
   }
 
-  /** What happened in all lives of this node. */
+  /** What happened in all lives of this node; to be asked once. */
   totals(): Readonly<Record<string, number>> {
     this.#count();
-    return this.counts;
+    return { ...this.#sums, ...this.counts, overruns: this.kernel.overruns };
   }
 }

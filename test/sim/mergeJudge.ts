@@ -5,7 +5,6 @@
 // but for one thing: whether the winner was synchronised when it took over.
 
 import { RELIEVED_MS_MAX } from "../../src/base/limits.ts";
-import { isSynchronised } from "../../src/core/replication/receiver.ts";
 import type { SimNode } from "./logNode.ts";
 import { isTcp } from "./logRecords.ts";
 
@@ -49,7 +48,7 @@ export class MergeJudge {
   takesOver(name: Name): void {
     const own = this.#sides[name];
     own.ended.clear();
-    own.relievedAt = isSynchronised(this.#nodes[name].receiver) ? this.#nodes[name].now : null;
+    own.relievedAt = this.#nodes[name].receiver.synchronised ? this.#nodes[name].now : null;
     // What it was owed is not its any more; what it owes itself is settled when it yields.
     this.#owed = null;
   }
@@ -67,6 +66,11 @@ export class MergeJudge {
     this.#sides[name].ended.clear();
     this.#sides[name].relievedAt = null;
     if (emptied && this.#owed?.by === name) this.#owed = null;
+  }
+
+  /** The time of a session that `name` held as a standby is over: nobody could have given it. */
+  ranOut(name: Name, id: number): void {
+    if (this.#owed?.by === name) this.#owed = { by: name, ids: this.#owed.ids.filter((each) => each !== id) };
   }
 
   inserted(name: Name, id: number): void {

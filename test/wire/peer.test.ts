@@ -79,6 +79,19 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   mergeRequest: { kind: "mergeRequest", term: 7, generation: 2 },
   mergeEnd: { kind: "mergeEnd", term: 7, generation: 2, count: 200_000 },
   mergeAcknowledge: { kind: "mergeAcknowledge", generation: 2, sequence: 0x0102030405 },
+  roundBegin: {
+    kind: "roundBegin",
+    position,
+    generation: 2,
+    seed: 0x5eed0001,
+    // Buckets 0, 9 and 4095.
+    buckets: Uint8Array.from({ length: 512 }, (_, at) =>
+      at === 0 ? 1 : at === 1 ? 2 : at === 511 ? 128 : 0,
+    ),
+  },
+  roundEnd: { kind: "roundEnd", position, generation: 2, count: 200_000 },
+  roundDue: { kind: "roundDue", generation: 2 },
+  roundSwept: { kind: "roundSwept", position, generation: 2 },
   ...configurationExamples,
   ...nodeExamples,
 };
@@ -162,6 +175,10 @@ test("the numbers of messages are those of docs/protocol.md §5; none is another
     mergeRequest: 22,
     mergeEnd: 23,
     mergeAcknowledge: 24,
+    roundBegin: 25,
+    roundEnd: 26,
+    roundDue: 27,
+    roundSwept: 28,
     configurationState: 32,
     configurationPropose: 33,
     configurationVerdict: 34,

@@ -1,12 +1,14 @@
-// Sets of sessions by the hash of their keys. The keys that changed while a snapshot is under way (docs: replication §1):
-// what the dump says about such a session may be older than what the log has already said, so its snapshot record is
-// skipped. And the keys that ended without the standby's knowledge: a merge must not bring them back. 64-bit hashes,
-// open addressing in one Uint32Array: no object for one session. Two sessions that share a hash (chance n²/2^65) cost
-// one skipped record, which the next audit or snapshot puts right. Pure.
+// Sets of sessions by the hash of their keys, and the walks over records that fill and ask them. The keys that changed
+// while a round is under way (docs: replication §1): what the dump says about such a session may be older than what the
+// log has already said, so its record is skipped. The keys that a standby heard of in a round: what it holds beside them
+// goes. And the keys that ended without the standby's knowledge: a merge must not bring them back. 64-bit hashes, open
+// addressing in one Uint32Array: no object for one session. Two sessions that share a hash (chance n²/2^65) cost one
+// record, which the next audit or snapshot puts right. Pure.
 
 import { assert } from "../../base/assert.ts";
 import { CHANGED_KEYS_MAX, ENDED_KEYS_MAX } from "../../base/limits.ts";
 import { endsByWord, keyHash, recordEnd } from "../../wire/session.ts";
+import { refreshRecord } from "../../wire/sessionRefresh.ts";
 
 const SLOTS_AT_START = 4096;
 
@@ -41,7 +43,7 @@ export class ChangedKeys {
     this.#size = 0;
   }
 
-  /** False where the set is full and the key is not in it: the caller has to start its snapshot again. */
+  /** False where the set is full and the key is not in it. */
   add(high: number, low: number): boolean {
     const a = high >>> 0;
     const b = wordOf(a, low);
@@ -96,15 +98,38 @@ function find(words: Uint32Array, a: number, b: number): number {
 
 const hash = new Uint32Array(2);
 
-/** Remembers the key of every record in `bytes` (our own kernel's, so well formed). False: the set is full. */
-export function markChanged(keys: ChangedKeys, bytes: Uint8Array): boolean {
+/** Calls `visit` with the hash of each record's key, and whether it is the end of a session that says so itself. */
+export function visitKeys(
+  bytes: Uint8Array,
+  seed: number,
+  visit: (high: number, low: number, endsByWord: boolean) => void,
+): void {
   for (let offset = 0; offset < bytes.length; ) {
     const end = endOf(bytes, offset);
-    keyHash(bytes, offset, hash, keys.seed);
-    if (!keys.add(hash[0]!, hash[1]!)) return false;
+    keyHash(bytes, offset, hash, seed);
+    visit(hash[0]!, hash[1]!, endsByWord(bytes, offset));
     offset = end;
   }
-  return true;
+}
+
+/** Moves the records whose key `keeps` to the front of `bytes`, in order. */
+export function keepRecords(
+  bytes: Uint8Array,
+  seed: number,
+  keeps: (high: number, low: number, offset: number) => boolean,
+): Kept {
+  const kept: Kept = { length: 0, count: 0 };
+  for (let offset = 0; offset < bytes.length; ) {
+    const end = endOf(bytes, offset);
+    keyHash(bytes, offset, hash, seed);
+    if (keeps(hash[0]!, hash[1]!, offset)) {
+      if (kept.length !== offset) bytes.copyWithin(kept.length, offset, end);
+      kept.length += end - offset;
+      kept.count += 1;
+    }
+    offset = end;
+  }
+  return kept;
 }
 
 /**
@@ -158,16 +183,9 @@ export class EndedKeys {
     this.#level = produced;
   }
 
-  /** Remembers the sessions that end in `bytes` (our own kernel's events). */
-  note(bytes: Uint8Array): void {
-    for (let offset = 0; offset < bytes.length; ) {
-      const end = endOf(bytes, offset);
-      if (endsByWord(bytes, offset)) {
-        keyHash(bytes, offset, hash, this.seed);
-        if (!this.#current.add(hash[0]!, hash[1]!)) this.forgotten += 1;
-      }
-      offset = end;
-    }
+  /** Remembers a session that ended by its own word. */
+  add(high: number, low: number): void {
+    if (!this.#current.add(high, low)) this.forgotten += 1;
   }
 
   has(high: number, low: number): boolean {
@@ -182,18 +200,19 @@ export function dropChanged(
   count: number,
 ): Kept {
   if (keys.size === 0) return { length: bytes.length, count };
-  const kept: Kept = { length: 0, count: 0 };
-  for (let offset = 0; offset < bytes.length; ) {
-    const end = endOf(bytes, offset);
-    keyHash(bytes, offset, hash, keys.seed);
-    if (!keys.has(hash[0]!, hash[1]!)) {
-      if (kept.length !== offset) bytes.copyWithin(kept.length, offset, end);
-      kept.length += end - offset;
-      kept.count += 1;
-    }
-    offset = end;
-  }
-  return kept;
+  return keepRecords(bytes, keys.seed, (high, low) => !keys.has(high, low));
+}
+
+/**
+ * As `keepRecords`, for records of a dump that only extend what the standby holds: those that are kept become updates,
+ * where they were creates. `keeps` is told the seconds that are left to each.
+ */
+export function keepToRefresh(
+  bytes: Uint8Array,
+  seed: number,
+  keeps: (high: number, low: number, seconds: number) => boolean,
+): Kept {
+  return keepRecords(bytes, seed, (high, low, offset) => keeps(high, low, refreshRecord(bytes, offset)));
 }
 
 function endOf(bytes: Uint8Array, offset: number): number {

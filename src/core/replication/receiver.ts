@@ -10,8 +10,9 @@
 // R3  Records are taken only while this node is standby, from a peer that says active, of the term subscribed to.
 // R4  A snapshot is a set. Everything written since it began carries a generation that nothing in the kernel had
 //     before; at its end all other generations are swept. A takeover in the middle sweeps nothing.
-// R5  "Synchronised" holds from the sweep until the next snapshot-begin, a refused record, or the loss of the
-//     connection.
+// R5  "Synchronised" holds from the sweep until the next snapshot-begin, the word that a round is due, a refused record, or
+//     the loss of the connection.
+//     A round over some buckets has rules of its own (receivedRound.ts, H1-H3).
 // R6  What this node held when it was active is its own until a snapshot of another active begins, and is given to
 //     that one first where it asks (merge.ts, M1, M2).
 
@@ -22,12 +23,10 @@ import {
   RELIEVED_MS_MAX,
   SUBSCRIBE_RETRY_MS,
 } from "../../base/limits.ts";
-import { type Millis, millis, type Role } from "../../base/units.ts";
+import { type Millis, millis } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
 import {
   beginGiving,
-  type Giving,
-  type GivingEffect,
   gaveUpTo,
   give,
   isGiven,
@@ -35,133 +34,14 @@ import {
   sameSubscription,
   wantsGift,
 } from "./merge.ts";
+import { beginRound, hear, sweepChunk } from "./receivedRound.ts";
+import type { ReceiverEffect, ReceiverInput, ReceiverState } from "./receiverState.ts";
 
 const GENERATIONS = [1, 2, 3] as const;
 
-/** `waiting`: subscribed, and what still arrives belongs to an earlier subscription. `giving`: a merge. */
-export type ReceiverPhase = "off" | "waiting" | "giving" | "snapshot" | "streaming";
-
-export interface ReceiverState {
-  standby: boolean;
-  peer: { readonly role: Role; readonly term: number } | null;
-  phase: ReceiverPhase;
-  subscription: Subscription;
-  /** This kernel may hold sessions that nobody else does (R6). */
-  own: boolean;
-  giving: Giving | null;
-  /** When the peer ceased to be active while this node was synchronised with it; null where it did otherwise. */
-  levelUntil: Millis | null;
-  /** Generation of what is written now, 1..3. */
-  generation: number;
-  /** Generations that entries of this kernel may carry; index 0 is not used. */
-  readonly carried: boolean[];
-  /** Of the last complete snapshot; 0 where there is none. */
-  complete: number;
-  applied: Position;
-  /** Records that the kernel refused since the snapshot in force began. */
-  refused: number;
-  retryAt: Millis | null;
-  retryMs: number;
-  readonly counters: ReceiverCounters;
-}
-
-export interface ReceiverCounters {
-  subscribed: number;
-  applied: number;
-  snapshotsBegun: number;
-  snapshotsDone: number;
-  refusedRecords: number;
-  purged: number;
-  ignored: number;
-  mergesBegun: number;
-  mergesDone: number;
-  given: number;
-}
-
-export type ReceiverInput =
-  | { readonly kind: "role"; readonly standby: boolean }
-  /** This node is active: what its kernel holds is its own. */
-  | { readonly kind: "own" }
-  /** The peer's own word, from hello and role-changed. */
-  | { readonly kind: "peer"; readonly role: Role; readonly term: number }
-  | { readonly kind: "disconnected" }
-  /** What the kernel was found to carry, at start; 0: made here, by an active. */
-  | { readonly kind: "carried"; readonly generations: readonly number[] }
-  | { readonly kind: "snapshot-begin"; readonly position: Position; readonly generation: number }
-  | {
-      readonly kind: "sessions";
-      readonly first: Position;
-      readonly count: number;
-      readonly bytes: Uint8Array;
-    }
-  | { readonly kind: "snapshot-end"; readonly position: Position; readonly generation: number }
-  /** `count` more records of the message in hand are in the kernel; `refused` of them were not taken by it. */
-  | { readonly kind: "applied"; readonly count: number; readonly refused: number }
-  | { readonly kind: "swept" }
-  /** The kernel refused the sweep: what is gone from the active may still be here. */
-  | { readonly kind: "sweep-failed" }
-  | { readonly kind: "merge-request"; readonly subscription: Subscription }
-  /** One step of the dump. The bytes are the receiver's until `step` returns. */
-  | {
-      readonly kind: "merge-chunk";
-      readonly bytes: Uint8Array;
-      readonly count: number;
-      readonly more: boolean;
-    }
-  | { readonly kind: "merge-acknowledge"; readonly generation: number; readonly sequence: number }
-  /** The deadline has come: a subscription was not answered, or a retry after refusals is due. */
-  | { readonly kind: "turn" };
-
-export type ReceiverEffect =
-  | GivingEffect
-  | { readonly kind: "subscribe"; readonly subscription: Subscription; readonly own: boolean }
-  | {
-      readonly kind: "apply";
-      readonly bytes: Uint8Array;
-      readonly count: number;
-      readonly generation: number;
-    }
-  | { readonly kind: "acknowledge"; readonly position: Position }
-  /** Remove the pair's entries of every other generation. */
-  | { readonly kind: "sweep"; readonly generation: number }
-  /** Remove the pair's entries of this generation: it is needed, and every other is worth more. */
-  | { readonly kind: "purge"; readonly generation: number }
-  | { readonly kind: "fail"; readonly reason: string };
-
-export function createReceiver(): ReceiverState {
-  return {
-    standby: false,
-    peer: null,
-    phase: "off",
-    subscription: { term: 0, generation: 0 },
-    own: false,
-    giving: null,
-    levelUntil: null,
-    generation: 0,
-    carried: [false, false, false, false],
-    complete: 0,
-    applied: { term: 0, sequence: 0 },
-    refused: 0,
-    retryAt: null,
-    retryMs: REFUSED_RETRY_MS_MIN,
-    counters: {
-      subscribed: 0,
-      applied: 0,
-      snapshotsBegun: 0,
-      snapshotsDone: 0,
-      refusedRecords: 0,
-      purged: 0,
-      ignored: 0,
-      mergesBegun: 0,
-      mergesDone: 0,
-      given: 0,
-    },
-  };
-}
-
 /** The whole of the active's table is in this kernel, and every change follows (R5). */
 export const isSynchronised = (state: ReceiverState): boolean =>
-  state.phase === "streaming" && state.refused === 0;
+  state.phase === "streaming" && !state.roundDue && state.round === null && state.refused === 0;
 
 /** Records of the active are wanted: of its snapshot, or of what follows. */
 export const isFollowing = (state: ReceiverState): boolean =>
@@ -173,6 +53,9 @@ export const isFollowing = (state: ReceiverState): boolean =>
  */
 export const relieves = (state: ReceiverState, now: Millis): boolean =>
   isSynchronised(state) || (state.levelUntil !== null && now - state.levelUntil <= RELIEVED_MS_MAX);
+
+/** The driver should walk this node's table for the sweep of a round, one step a turn. */
+export const wantsSweep = (state: ReceiverState): boolean => state.round !== null && state.round.end !== null;
 
 /** The driver should read one chunk of this node's table for the merge (opening the dump where none is open). */
 export const wantsChunk = (state: ReceiverState): boolean => state.giving !== null && wantsGift(state.giving);
@@ -232,6 +115,13 @@ export function step(
     case "sweep-failed":
       onSweepFailed(state, now);
       return;
+    case "round-due":
+    case "round-begin":
+    case "round-end":
+    case "round-chunk":
+    case "round-sweep-failed":
+      onRound(state, now, input, effects);
+      return;
     case "merge-request":
       onMergeRequest(state, input.subscription);
       return;
@@ -262,6 +152,8 @@ function reconsider(state: ReceiverState, now: Millis, effects: ReceiverEffect[]
 function stop(state: ReceiverState): void {
   state.phase = "off";
   state.giving = null;
+  state.round = null;
+  state.roundDue = false;
 }
 
 function subscribe(state: ReceiverState, now: Millis, effects: ReceiverEffect[]): void {
@@ -269,6 +161,8 @@ function subscribe(state: ReceiverState, now: Millis, effects: ReceiverEffect[])
   state.subscription = { term: state.peer!.term, generation };
   state.phase = "waiting";
   state.giving = null;
+  state.round = null;
+  state.roundDue = false;
   // Answered in a round trip, or asked again: nothing may wait for ever on one lost race.
   state.retryAt = millis(now + SUBSCRIBE_RETRY_MS);
   state.counters.subscribed += 1;
@@ -351,6 +245,8 @@ function onSnapshotBegin(
     return;
   }
   state.phase = "snapshot";
+  state.round = null;
+  state.roundDue = false;
   // Taken over, or judged to be nothing that is missing there: from here on the active's word alone counts.
   state.own = false;
   state.applied = position;
@@ -392,6 +288,7 @@ function onSessions(
     return;
   }
   state.carried[state.generation] = true;
+  if (state.round !== null) hear(state.round, bytes);
   effects.push({ kind: "apply", bytes, count, generation: state.generation });
 }
 
@@ -464,6 +361,118 @@ function onSweepFailed(state: ReceiverState, now: Millis): void {
   planSnapshot(state, now);
 }
 
+/** What is said of rounds over some buckets, and done about them. */
+function onRound(
+  state: ReceiverState,
+  now: Millis,
+  input: Extract<ReceiverInput, { kind: `round-${string}` }>,
+  effects: ReceiverEffect[],
+): void {
+  switch (input.kind) {
+    case "round-due":
+      if (isFollowing(state) && input.generation === state.subscription.generation) state.roundDue = true;
+      else ignore(state);
+      return;
+    case "round-begin":
+      onRoundBegin(state, input, effects);
+      return;
+    case "round-end":
+      onRoundEnd(state, now, input.position, input.generation, effects);
+      return;
+    case "round-chunk":
+      onRoundChunk(state, input.bytes, input.count, input.more, effects);
+      return;
+    case "round-sweep-failed":
+      onRoundSweepFailed(state, now);
+      return;
+    default:
+      unreachable(input);
+  }
+}
+
+function onRoundBegin(
+  state: ReceiverState,
+  { position, generation, seed, buckets }: Extract<ReceiverInput, { kind: "round-begin" }>,
+  effects: ReceiverEffect[],
+): void {
+  if (!isFollowing(state)) {
+    ignore(state);
+    return;
+  }
+  const wrong =
+    roundFault(state, position, generation) ?? (state.round === null ? null : "round-within-round");
+  if (wrong !== null) {
+    fail(state, wrong, effects);
+    return;
+  }
+  state.roundDue = false;
+  state.round = beginRound(seed, buckets);
+  state.counters.roundsBegun += 1;
+}
+
+/** What is wrong with a message about a round, of the active that we follow; null where nothing is. */
+function roundFault(state: ReceiverState, position: Position, generation: number): string | null {
+  const { term, sequence } = state.applied;
+  if (generation !== state.subscription.generation) return "round-of-another-subscription";
+  if (state.phase !== "streaming") return "round-within-snapshot";
+  return position.term === term && position.sequence === sequence ? null : "position-gap";
+}
+
+function onRoundEnd(
+  state: ReceiverState,
+  now: Millis,
+  position: Position,
+  generation: number,
+  effects: ReceiverEffect[],
+): void {
+  if (!isFollowing(state)) {
+    ignore(state);
+    return;
+  }
+  const { round } = state;
+  const wrong = roundFault(state, position, generation) ?? (round?.end === null ? null : "round-end-unasked");
+  if (wrong !== null || round === null) {
+    fail(state, wrong ?? "round-end-unasked", effects);
+    return;
+  }
+  if (round.overflowed) {
+    // H3: nothing is removed on half of the knowledge.
+    state.counters.roundsTooLarge += 1;
+    subscribe(state, now, effects);
+    return;
+  }
+  round.end = position;
+}
+
+function onRoundChunk(
+  state: ReceiverState,
+  bytes: Uint8Array,
+  count: number,
+  more: boolean,
+  effects: ReceiverEffect[],
+): void {
+  const { round } = state;
+  if (round === null || round.end === null) return;
+  const position = round.end;
+  const unheard = count === 0 ? { length: 0, count: 0 } : sweepChunk(round, bytes);
+  if (unheard.count > 0) {
+    state.counters.removed += unheard.count;
+    effects.push({ kind: "remove", bytes: bytes.subarray(0, unheard.length), count: unheard.count });
+  }
+  if (more) return;
+  state.round = null;
+  state.counters.roundsDone += 1;
+  effects.push({ kind: "round-swept", position, generation: state.subscription.generation });
+}
+
+/** The buckets may still hold what nobody else does: a snapshot is asked for. */
+function onRoundSweepFailed(state: ReceiverState, now: Millis): void {
+  if (state.round === null) return;
+  state.round = null;
+  state.phase = "waiting";
+  planSnapshot(state, now);
+}
+
 function ignore(state: ReceiverState): void {
   state.counters.ignored += 1;
 }
@@ -480,5 +489,6 @@ export function describe(state: ReceiverState): string {
   if (state.giving !== null) return `receiver: giving its own sessions first, ${state.giving.sequence} sent`;
   const at = `applied ${state.applied.term}/${state.applied.sequence}`;
   const refused = state.refused === 0 ? "" : `, ${state.refused} refused`;
-  return `receiver: ${state.phase}, ${at}, generation ${state.generation}${refused}`;
+  const round = state.round !== null ? ", in a round" : state.roundDue ? ", a round is due" : "";
+  return `receiver: ${state.phase}, ${at}, generation ${state.generation}${round}${refused}`;
 }

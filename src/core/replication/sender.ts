@@ -1,215 +1,93 @@
 // The active's side of the log (docs: replication §1): turns what the kernel reports into numbered records for
-// the one standby that subscribed, and interleaves a snapshot of the table with them. A machine: `step(state,
-// now, input, effects)`; the driver owns the sockets, reads one dump chunk where `wantsChunk` says so, and
-// performs effects in order. It may not read a clock, wait, or look into a record beyond its key. Pure.
+// the one standby that subscribed, and interleaves what is read from the table with them (rounds.ts, refresh.ts). A
+// machine: `step(state, now, input, effects)`; the driver owns the sockets, reads one dump chunk where `wantsChunk` or
+// `wantsRefresh` says so, and performs effects in order. It may not read a clock, wait, or look into a record beyond its
+// key and its time. Pure.
 //
-// Invariants
+// Invariants (those of rounds are D1-D5, of refreshes F1-F4)
 // S1  Sequence numbers grow by one a record, without a gap, from snapshot-begin to the next snapshot-begin.
 //     snapshot-end takes one number: acknowledged, it means that the standby has swept.
-// S2  A snapshot record is sent only if no change of its key was sent since the snapshot began: a chunk is older than
+// S2  A round's record is sent only if no change of its key was sent since the round began: a chunk is older than
 //     the moment of its sending. What changed and was not sent yet follows it in the log. (The driver reads a chunk
 //     first and drains the events before it sends it: fewer records are then said twice.)
-// S3  Whatever is lost (overrun, log full, set full, dump failed) begins a snapshot anew, and the standby hears so
-//     in the log's own order, behind everything that it may still believe.
-// S4  Unacknowledged bytes stay below LOG_BYTES_MAX and one chunk; no chunk is read above SNAPSHOT_WINDOW_BYTES.
+// S3  Whatever is lost (overrun, log full, set full) marks the buckets that it may be in, and a round reads those again.
+//     Nothing starts from the beginning: not the log, not a round.
+// S4  Unacknowledged changes stay below LOG_BYTES_MAX; what is read stays below SNAPSHOT_WINDOW_BYTES and one chunk.
+//     Beyond the first, changes are not sent, take no numbers, and mark their buckets.
 // S5  Nothing is sent while nobody subscribed. Positions advance all the same: a standby that is not there
 //     falls behind, and its distance is the truth.
 // S6  Whoever held sessions of its own gives them first (merge.ts, M2), unless this node was its synchronised standby
 //     a moment ago.
 
-import { assert, unreachable } from "../../base/assert.ts";
-import {
-  LOG_BYTES_MAX,
-  RELIEVED_MS_MAX,
-  SNAPSHOT_RESTART_PACE_MS,
-  SNAPSHOT_WINDOW_BYTES,
-} from "../../base/limits.ts";
-import { type Millis, millis } from "../../base/units.ts";
+import { unreachable } from "../../base/assert.ts";
+import { RELIEVED_MS_MAX } from "../../base/limits.ts";
+import type { Millis } from "../../base/units.ts";
 import type { Position } from "../../wire/control.ts";
-import { ChangedKeys, dropChanged, EndedKeys, markChanged } from "./changedKeys.ts";
-import { Flight } from "./flight.ts";
-import { type Subscription, sameSubscription, type Taking, type TakingEffect, take } from "./merge.ts";
+import { bucketOf } from "./buckets.ts";
+import { visitKeys } from "./changedKeys.ts";
+import { type Subscription, sameSubscription, take } from "./merge.ts";
+import {
+  beginRefresh,
+  mayRefresh,
+  onRefreshChunk,
+  onRefreshFailed,
+  refreshDue,
+  rememberForRefresh,
+} from "./refresh.ts";
+import {
+  beginWhereDue,
+  declareDirty,
+  isMute,
+  isRoundDue,
+  markAll,
+  onChunk,
+  onDumpFailed,
+  onReached,
+  onSwept,
+  rememberChange,
+} from "./rounds.ts";
+import { type SenderEffect, type SenderInput, type SenderState, sendRecords } from "./senderState.ts";
 
-interface Snapshot {
-  /** No chunk is read before: a storm of overruns must not become a storm of dumps. */
-  readonly notBefore: Millis;
-  /** Log full: nothing is sent until the standby has caught up, and then a new snapshot begins. */
-  readonly suppressed: boolean;
-  records: number;
-}
-
-export interface SenderState {
-  /** null: this node is not active. */
-  term: number | null;
-  sequence: number;
-  acknowledged: number;
-  subscription: Subscription | null;
-  /** The subscriber gives first; there is no snapshot meanwhile. */
-  taking: Taking | null;
-  /** When this node took over as a synchronised standby; null where it did not, or was no standby. */
-  relievedAt: Millis | null;
-  snapshot: Snapshot | null;
-  /** Sequence number of the last snapshot-end, for `isSynchronised`. */
-  snapshotEnd: number;
-  /** Unacknowledged messages, oldest first: last sequence and bytes of each. */
-  readonly flight: Flight;
-  readonly changed: ChangedKeys;
-  readonly ended: EndedKeys;
-  readonly counters: SenderCounters;
-  readonly limits: SenderLimits;
-}
-
-export interface SenderLimits {
-  readonly logBytesMax: number;
-  readonly snapshotWindowBytes: number;
-  readonly restartPaceMs: number;
-}
-
-export interface SenderCounters {
-  sent: number;
-  sentBytes: number;
-  unsent: number;
-  skippedInSnapshot: number;
-  snapshots: number;
-  overruns: number;
-  restartsOverrun: number;
-  restartsLogFull: number;
-  restartsKeysFull: number;
-  restartsDumpFailed: number;
-  subscribeRefused: number;
-  mergesBegun: number;
-  mergesDone: number;
-  /** Records of merges, and those of them that do not come back because they ended here. */
-  mergeTaken: number;
-  mergeEnded: number;
-  mergeIgnored: number;
-}
-
-export type SenderInput =
-  /** `relieved`: until now this node was a synchronised standby. */
-  | { readonly kind: "active"; readonly term: number; readonly relieved: boolean }
-  | { readonly kind: "inactive" }
-  /** `own`: the subscriber was active since its last snapshot. */
-  | { readonly kind: "subscribe"; readonly subscription: Subscription; readonly own: boolean }
-  | { readonly kind: "unsubscribe" }
-  /** Records of the kernel's events, in their order. The bytes are the sender's until `step` returns. */
-  | { readonly kind: "events"; readonly bytes: Uint8Array; readonly count: number }
-  /** The kernel dropped events (ENOBUFS): nobody knows which. */
-  | { readonly kind: "overrun" }
-  /** One step of the dump, read before the events of this turn were drained. Changed in place. */
-  | {
-      readonly kind: "chunk";
-      /** `snapshotNumber` at the moment of reading: a chunk of a snapshot that began anew since is dropped. */
-      readonly snapshot: number;
-      readonly bytes: Uint8Array;
-      readonly count: number;
-      readonly more: boolean;
-    }
-  | { readonly kind: "dump-failed" }
-  /** Records of the merge, after the events of this moment were drained. Changed in place. */
-  | {
-      readonly kind: "merge-sessions";
-      readonly first: Position;
-      readonly count: number;
-      readonly bytes: Uint8Array;
-    }
-  | { readonly kind: "merge-end"; readonly subscription: Subscription; readonly count: number }
-  | { readonly kind: "acknowledge"; readonly position: Position };
-
-export type SenderEffect =
-  | TakingEffect
-  | { readonly kind: "snapshot-begin"; readonly position: Position; readonly generation: number }
-  /** Views of the input's bytes: to be copied into a message before the next step. */
-  | {
-      readonly kind: "sessions";
-      readonly snapshot: boolean;
-      readonly first: Position;
-      readonly count: number;
-      readonly bytes: Uint8Array;
-    }
-  | {
-      readonly kind: "snapshot-end";
-      readonly position: Position;
-      readonly generation: number;
-      readonly count: number;
-    }
-  /** The subscriber knows another term, or this node is not active: tell it what we are. */
-  | { readonly kind: "tell-role" }
-  /** The peer broke the protocol: end the connection with this reason. */
-  | { readonly kind: "fail"; readonly reason: string };
-
-export function createSender(
-  limits: Partial<SenderLimits> = {},
-  changed = new ChangedKeys(),
-  ended = new EndedKeys(changed.seed),
-): SenderState {
-  return {
-    term: null,
-    sequence: 0,
-    acknowledged: 0,
-    subscription: null,
-    taking: null,
-    relievedAt: null,
-    snapshot: null,
-    snapshotEnd: 0,
-    flight: new Flight(),
-    changed,
-    ended,
-    counters: {
-      sent: 0,
-      sentBytes: 0,
-      unsent: 0,
-      skippedInSnapshot: 0,
-      snapshots: 0,
-      overruns: 0,
-      restartsOverrun: 0,
-      restartsLogFull: 0,
-      restartsKeysFull: 0,
-      restartsDumpFailed: 0,
-      subscribeRefused: 0,
-      mergesBegun: 0,
-      mergesDone: 0,
-      mergeTaken: 0,
-      mergeEnded: 0,
-      mergeIgnored: 0,
-    },
-    limits: {
-      logBytesMax: limits.logBytesMax ?? LOG_BYTES_MAX,
-      snapshotWindowBytes: limits.snapshotWindowBytes ?? SNAPSHOT_WINDOW_BYTES,
-      restartPaceMs: limits.restartPaceMs ?? SNAPSHOT_RESTART_PACE_MS,
-    },
-  };
-}
+/** The log is full until no more than this part of it is unacknowledged. */
+const RELIEF_SHARE = 1 / 4;
 
 /** Last position produced; null where this node is not active. */
 export function produced(state: SenderState): Position | null {
   return state.term === null ? null : { term: state.term, sequence: state.sequence };
 }
 
-/** The whole of the table has reached the standby's kernel, and every change but those in flight. */
-export function isSynchronised(state: SenderState): boolean {
-  if (state.subscription === null || state.taking !== null) return false;
-  return state.snapshot === null && state.acknowledged >= state.snapshotEnd;
-}
+/** The whole of the table has reached the standby's kernel, and every change but those in flight (D5). */
+export const isSynchronised = (state: SenderState): boolean =>
+  state.begun && state.round === null && state.dirty.size === 0;
 
-/** The driver should read one chunk of the dump (opening it where none is open) before it drains the events. */
+/** The driver should read one chunk of the round's dump (opening it where none is open) before it drains the events. */
 export function wantsChunk(state: SenderState, now: Millis): boolean {
-  const snapshot = state.snapshot;
-  if (snapshot === null || snapshot.suppressed || now < snapshot.notBefore) return false;
-  return state.flight.bytes < state.limits.snapshotWindowBytes;
+  const { round } = state;
+  if (round === null || round.end !== null || now < round.notBefore) return false;
+  return state.readInFlight.bytes < state.limits.snapshotWindowBytes;
 }
 
-/** Tells one snapshot from the next: a dump belongs to the number that it was opened under, and ends with it. */
-export const snapshotNumber = (state: SenderState): number => state.counters.snapshots;
+/** As `wantsChunk`, for the refresh. Never both. */
+export function wantsRefresh(state: SenderState, now: Millis): boolean {
+  return state.refresh !== null && mayRefresh(state) && refreshDue(state)! <= now;
+}
 
-/** When `wantsChunk` may become true without an input (may have passed); null where only an input can change it. */
+/** When something may become due without another input (may have passed: then an input will come); null where nothing. */
 export function deadline(state: SenderState): Millis | null {
-  const snapshot = state.snapshot;
-  return snapshot === null || snapshot.suppressed ? null : snapshot.notBefore;
+  const { round } = state;
+  if (round !== null) return round.end === null ? round.notBefore : null;
+  if (isRoundDue(state)) return state.notBefore;
+  return mayRefresh(state) ? refreshDue(state) : null;
 }
 
 /** One step. `effects` is appended to, in the order in which they must be performed. */
 export function step(state: SenderState, now: Millis, input: SenderInput, effects: SenderEffect[]): void {
+  handle(state, now, input, effects);
+  beginWhereDue(state, now, effects);
+  beginRefresh(state, now);
+}
+
+function handle(state: SenderState, now: Millis, input: SenderInput, effects: SenderEffect[]): void {
   switch (input.kind) {
     case "active":
       onActive(state, now, input.term, input.relieved);
@@ -219,7 +97,7 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
       state.term = null;
       return;
     case "subscribe":
-      onSubscribe(state, now, input.subscription, input.own, effects);
+      onSubscribe(state, now, input, effects);
       return;
     case "unsubscribe":
       forget(state);
@@ -229,38 +107,47 @@ export function step(state: SenderState, now: Millis, input: SenderInput, effect
       return;
     case "overrun":
       state.counters.overruns += 1;
-      if (isMute(state)) return;
-      state.counters.restartsOverrun += 1;
-      beginSnapshot(state, paced(state, now), false, effects);
+      state.losing = true;
+      if (!isMute(state)) markAll(state, now, "dirtyOverrun", effects);
+      return;
+    case "drained":
+      state.losing = false;
+      return;
+    case "dirty":
+      onDirty(state, now, input.buckets, effects);
       return;
     case "chunk":
-      if (input.snapshot !== snapshotNumber(state)) return;
-      onChunk(state, input.bytes, input.count, input.more, effects);
+      if (input.round !== state.round?.number || state.round.end !== null) return;
+      onChunk(state, now, input.bytes, input.count, input.more, effects);
       return;
     case "dump-failed":
-      if (state.snapshot === null || state.snapshot.suppressed) return;
-      state.counters.restartsDumpFailed += 1;
-      beginSnapshot(state, paced(state, now), false, effects);
+      onDumpFailed(state, now);
+      return;
+    case "round-swept":
+      onSwept(state, now, input.position, input.generation);
+      return;
+    case "refresh-chunk":
+      if (input.refresh !== state.refresh?.number) return;
+      onRefreshChunk(state, now, input.bytes, input.count, input.more, effects);
+      return;
+    case "refresh-failed":
+      onRefreshFailed(state, now);
       return;
     case "merge-sessions":
       onMergeSessions(state, input.first, input.count, input.bytes, effects);
       return;
     case "merge-end":
-      onMergeEnd(state, now, input.subscription, input.count, effects);
+      onMergeEnd(state, input.subscription, input.count, effects);
       return;
     case "acknowledge":
       onAcknowledge(state, now, input.position, effects);
+      return;
+    case "turn":
       return;
     default:
       unreachable(input);
   }
 }
-
-const paced = (state: SenderState, now: Millis): Millis => millis(now + state.limits.restartPaceMs);
-
-/** What happens is not said: nobody listens, gives first, or has to catch up first. */
-const isMute = (state: SenderState): boolean =>
-  state.subscription === null || state.taking !== null || state.snapshot?.suppressed === true;
 
 function onActive(state: SenderState, now: Millis, term: number, relieved: boolean): void {
   if (state.term === term) return;
@@ -275,22 +162,30 @@ function onActive(state: SenderState, now: Millis, term: number, relieved: boole
   state.acknowledged = 0;
 }
 
+/** Nobody follows. What the kernel does (`losing`) goes on. */
 function forget(state: SenderState): void {
   state.subscription = null;
   state.taking = null;
+  state.begun = false;
+  state.dueTold = false;
+  state.full = false;
+  state.round = null;
+  state.refresh = null;
+  state.refreshAt = null;
   state.ended.holdOn();
-  state.snapshot = null;
-  state.flight.clear();
+  state.changesInFlight.clear();
+  state.readInFlight.clear();
   state.changed.clear();
+  state.dirty.clear();
 }
 
 function onSubscribe(
   state: SenderState,
   now: Millis,
-  subscription: Subscription,
-  own: boolean,
+  input: Extract<SenderInput, { kind: "subscribe" }>,
   effects: SenderEffect[],
 ): void {
+  const { subscription } = input;
   if (state.term === null || subscription.term !== state.term) {
     // Its word about our term is old, and the new one is on its way: said again, because what crossed on the
     // wire must not leave a standby waiting.
@@ -301,12 +196,12 @@ function onSubscribe(
   // What was sent to an earlier subscription is ignored by the standby, and never acknowledged.
   forget(state);
   state.subscription = subscription;
+  state.knowsRounds = input.knowsRounds;
   state.acknowledged = 0;
+  state.dirty.fill();
+  state.notBefore = now;
   const relieved = state.relievedAt !== null && now - state.relievedAt <= RELIEVED_MS_MAX;
-  if (!own || relieved) {
-    beginSnapshot(state, now, false, effects);
-    return;
-  }
+  if (!input.own || relieved) return;
   state.taking = { subscription, sequence: 0 };
   state.counters.mergesBegun += 1;
   effects.push({ kind: "merge-request", subscription });
@@ -335,7 +230,6 @@ function onMergeSessions(
 
 function onMergeEnd(
   state: SenderState,
-  now: Millis,
   subscription: Subscription,
   count: number,
   effects: SenderEffect[],
@@ -350,26 +244,16 @@ function onMergeEnd(
   }
   state.taking = null;
   state.counters.mergesDone += 1;
-  beginSnapshot(state, now, false, effects);
 }
 
-/** Everything said so far is no longer the whole truth: the standby hears it now, chunks follow from `notBefore`. */
-function beginSnapshot(
-  state: SenderState,
-  notBefore: Millis,
-  suppressed: boolean,
-  effects: SenderEffect[],
-): void {
-  assert(state.subscription !== null && state.term !== null, "a snapshot is for a subscriber of an active");
-  state.changed.clear();
-  state.ended.holdOn();
-  state.snapshot = { notBefore, suppressed, records: 0 };
-  state.counters.snapshots += 1;
-  effects.push({
-    kind: "snapshot-begin",
-    position: { term: state.term, sequence: state.sequence },
-    generation: state.subscription.generation,
-  });
+function onDirty(state: SenderState, now: Millis, buckets: Uint8Array | null, effects: SenderEffect[]): void {
+  if (isMute(state)) return;
+  if (buckets === null) {
+    markAll(state, now, "dirtyAsked", effects);
+    return;
+  }
+  state.dirty.addAll(buckets);
+  if (state.dirty.size > 0) declareDirty(state, now, "dirtyAsked", effects);
 }
 
 function onEvents(
@@ -380,69 +264,36 @@ function onEvents(
   effects: SenderEffect[],
 ): void {
   if (state.term === null || count === 0) return;
-  state.ended.note(bytes);
-  if (isMute(state)) {
-    state.sequence += count;
-    state.counters.unsent += count;
-    return;
-  }
-  if (state.flight.bytes + bytes.length > state.limits.logBytesMax) {
-    state.counters.restartsLogFull += 1;
-    beginSnapshot(state, now, true, effects);
-    state.sequence += count;
-    state.counters.unsent += count;
-    return;
-  }
-  // Full before the dump was done: the records go out all the same, only the snapshot has to start again.
-  const remembered = state.snapshot === null || markChanged(state.changed, bytes);
-  send(state, false, bytes, count, effects);
-  if (!remembered) {
-    state.counters.restartsKeysFull += 1;
-    beginSnapshot(state, paced(state, now), false, effects);
-  }
-}
-
-function onChunk(
-  state: SenderState,
-  bytes: Uint8Array,
-  count: number,
-  more: boolean,
-  effects: SenderEffect[],
-): void {
-  const snapshot = state.snapshot;
-  if (snapshot === null || snapshot.suppressed) return;
-  const kept = dropChanged(state.changed, bytes, count);
-  state.counters.skippedInSnapshot += count - kept.count;
-  snapshot.records += kept.count;
-  if (kept.count > 0) send(state, true, bytes.subarray(0, kept.length), kept.count, effects);
-  if (more) return;
-  state.sequence += 1;
-  state.snapshotEnd = state.sequence;
-  state.flight.push(state.sequence, 0);
-  effects.push({
-    kind: "snapshot-end",
-    position: { term: state.term!, sequence: state.sequence },
-    generation: state.subscription!.generation,
-    count: snapshot.records,
+  const mute = isMute(state);
+  if (!mute && !state.full && state.changesInFlight.bytes + bytes.length > state.limits.logBytesMax)
+    state.full = true;
+  const { changed, ended, refresh, dirty, full } = state;
+  let remembered = true;
+  visitKeys(bytes, changed.seed, (high, low, endsByWord) => {
+    if (endsByWord) ended.add(high, low);
+    if (mute) return;
+    if (refresh !== null) rememberForRefresh(refresh, high, low);
+    if (full) dirty.add(bucketOf(high));
+    else if (!rememberChange(state, high, low)) remembered = false;
   });
-  state.snapshot = null;
-  state.changed.clear();
-  state.ended.levelAt(state.snapshotEnd);
+  if (mute) {
+    state.sequence += count;
+    state.counters.unsent += count;
+    return;
+  }
+  if (full) {
+    state.counters.unsentLogFull += count;
+    declareDirty(state, now, "dirtyLogFull", effects);
+    relieve(state);
+    return;
+  }
+  sendRecords(state, false, bytes, count, effects);
+  if (!remembered) declareDirty(state, now, "dirtyKeysFull", effects);
 }
 
-function send(
-  state: SenderState,
-  snapshot: boolean,
-  bytes: Uint8Array,
-  count: number,
-  effects: SenderEffect[],
-): void {
-  const first = { term: state.term!, sequence: state.sequence + 1 };
-  state.sequence += count;
-  state.flight.push(state.sequence, bytes.length);
-  state.counters.sent += count;
-  state.counters.sentBytes += bytes.length;
-  effects.push({ kind: "sessions", snapshot, first, count, bytes });
+/** Below the mark the log is open again. */
+function relieve(state: SenderState): void {
+  if (state.changesInFlight.bytes <= state.limits.logBytesMax * RELIEF_SHARE) state.full = false;
 }
 
 function onAcknowledge(state: SenderState, now: Millis, position: Position, effects: SenderEffect[]): void {
@@ -454,11 +305,11 @@ function onAcknowledge(state: SenderState, now: Millis, position: Position, effe
   }
   if (position.sequence <= state.acknowledged) return;
   state.acknowledged = position.sequence;
-  state.flight.acknowledge(position.sequence);
+  state.changesInFlight.acknowledge(position.sequence);
+  state.readInFlight.acknowledge(position.sequence);
+  relieve(state);
+  onReached(state, now);
   state.ended.acknowledged(position.sequence, state.sequence);
-  if (state.snapshot?.suppressed && state.flight.bytes * 4 <= state.limits.logBytesMax) {
-    beginSnapshot(state, now, false, effects);
-  }
 }
 
 /** One line for people: role, positions, what is under way. */
@@ -467,9 +318,17 @@ export function describe(state: SenderState): string {
   const at = `term ${state.term} produced ${state.sequence} acknowledged ${state.acknowledged}`;
   if (state.subscription === null) return `sender: ${at}, nobody subscribed`;
   if (state.taking !== null) return `sender: ${at}, merging, ${state.taking.sequence} taken`;
-  if (state.snapshot === null) return `sender: ${at}, streaming, ${state.flight.bytes} bytes in flight`;
-  const phase = state.snapshot.suppressed
-    ? "waiting for the standby"
-    : `snapshot of ${state.snapshot.records}`;
-  return `sender: ${at}, ${phase}, ${state.changed.size} keys changed, ${state.flight.bytes} bytes in flight`;
+  const bytes = state.changesInFlight.bytes + state.readInFlight.bytes;
+  const dirty = state.dirty.size === 0 ? "" : `, ${state.dirty.size} buckets to be read again`;
+  const full = state.full ? ", waiting for the standby" : "";
+  return `sender: ${at}, ${phaseOf(state)}${dirty}${full}, ${bytes} bytes in flight`;
+}
+
+function phaseOf({ round, changed, refresh }: SenderState): string {
+  if (round === null)
+    return refresh === null ? "streaming" : `streaming, refreshing (${refresh.chunks} steps)`;
+  const what = round.buckets === null ? "snapshot" : "round";
+  return round.end === null
+    ? `${what} of ${round.records}, ${changed.size} keys changed`
+    : `${what} of ${round.records} sent`;
 }
