@@ -5,6 +5,7 @@ import { openSessionDump, type SessionDump } from "../kernel/sessionDump.ts";
 import { openSessionEvents, type SessionEvents } from "../kernel/sessionEvents.ts";
 import { carriedGenerations, openKeyDump, purgeGeneration } from "../kernel/sessionGenerations.ts";
 import { countEntries } from "../kernel/sessions.ts";
+import { openSessionTimes, type SessionTimes, type SetBackWalk } from "../kernel/sessionTimes.ts";
 import type { ApplyResult, SessionWriter } from "../kernel/sessionWriter.ts";
 import { openSessionWriter } from "../kernel/sessionWriter.ts";
 import { type SendingPolicy, SessionPolicy } from "../wire/sessionPolicy.ts";
@@ -19,6 +20,10 @@ export interface ReplicationKernel {
   openKeyDump(): Pick<SessionDump, "next" | "close">;
   carriedGenerations(): readonly number[];
   purge(linkIds: readonly number[], generation: number): void;
+  /** Begins to set times back, through the whole table. */
+  walkTimes(): SetBackWalk;
+  /** Whether the active says each session's time again, round after round (`SessionWriter.refreshed`). */
+  setRefreshed(refreshed: boolean): void;
   /** Entries of the table, the node's own among them. */
   count(): number;
   /** True where one of the descriptors became readable within `timeoutMs`. */
@@ -33,9 +38,12 @@ export interface ReplicationKernel {
 export function openReplicationKernel(sending?: SendingPolicy): ReplicationKernel {
   const policy = new SessionPolicy(sending);
   const writer = openSessionWriter();
+  let times: SessionTimes | null = null;
   try {
-    // What this node writes for its peer is not told back.
-    const events = openSessionEvents({ ignore: [writer.portId], policy });
+    const opened = openSessionTimes();
+    times = opened;
+    // What this node writes for its peer is not told back, and a time that is set back is nothing that happened.
+    const events = openSessionEvents({ ignore: [writer.portId, opened.portId], policy });
     return {
       events,
       writer,
@@ -43,14 +51,20 @@ export function openReplicationKernel(sending?: SendingPolicy): ReplicationKerne
       openKeyDump,
       carriedGenerations,
       purge: purgeGeneration,
+      walkTimes: () => opened.walk(),
+      setRefreshed: (refreshed) => {
+        writer.refreshed = refreshed;
+      },
       count: () => countEntries(),
       wait: async (fds, timeoutMs) => (await libc.pollAsync(libc.pollVector(fds), fds.length, timeoutMs)) > 0,
       close: () => {
         events.close();
+        opened.close();
         writer.close();
       },
     };
   } catch (error) {
+    times?.close();
     writer.close();
     throw error;
   }

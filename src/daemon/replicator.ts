@@ -28,6 +28,7 @@ import { MergeTaker } from "./mergeTaker.ts";
 import { type NeighbourLog, openNeighbourLog } from "./neighbourLog.ts";
 import { openReplicationKernel, type ReplicationKernel } from "./replicationKernel.ts";
 import { replicationTransport } from "./replicationSockets.ts";
+import { SetBack } from "./setBack.ts";
 import { type NodeState, StateLog } from "./stateLog.ts";
 import { VERSION } from "./views.ts";
 
@@ -106,7 +107,7 @@ const COUNT_AGE_MS = 500;
  * KernelError or BoundaryError, with nothing left open, where one of them is refused.
  */
 export function createReplicator(options: ReplicatorOptions): Replicator {
-  const kernel = options.kernel ?? openReplicationKernel();
+  const kernel = options.kernel ?? openReplicationKernel(options.config.sending);
   try {
     return new RunningReplicator(options, kernel);
   } catch (error) {
@@ -124,6 +125,7 @@ class RunningReplicator implements Replicator {
   readonly #taker: MergeTaker;
   readonly #neighbours: NeighbourLog;
   readonly #state: StateLog;
+  readonly #setBack: SetBack;
   #role: Role = "idle";
   /**
    * Up to here this kernel holds the whole of the pair's state. A snapshot under way does not count: by its position
@@ -146,6 +148,7 @@ class RunningReplicator implements Replicator {
     const send = (message: PeerMessage): void => this.#link.send(message);
     const fail = (reason: string): void => this.#link.refuse(reason);
     this.#neighbours = options.neighbours ?? openNeighbourLog(config);
+    this.#setBack = new SetBack({ walk: () => kernel.walkTimes(), log });
     this.#state = new StateLog({ node: options.node, send, fail, onChange, log });
     this.#sender = new LogSender({
       kernel,
@@ -226,6 +229,7 @@ class RunningReplicator implements Replicator {
     this.#role = role;
     this.#term = term;
     this.#state.input({ kind: "role", self: { role, term } });
+    this.#setBack.role(role === "active");
     if (role === "active") {
       // First of all no longer a standby: nothing of the former active's is written or swept from here on.
       const relieved = this.#receiver.relieves;
@@ -269,6 +273,7 @@ class RunningReplicator implements Replicator {
         ...prefixed("merge", this.#taker.counters),
         ...prefixed("kernel", this.#receiver.counters),
         ...prefixed("neighbours", this.#counters),
+        ...prefixed("set-back", this.#setBack.counters),
         ...prefixed("state", { ...this.#state.state.counters }),
         ...prefixed("configuration", this.#options.configuration.counters),
       },
@@ -313,6 +318,7 @@ class RunningReplicator implements Replicator {
     if (this.#closed) return this.#watching;
     this.#closed = true;
     this.#sender.close();
+    this.#setBack.close();
     this.#receiver.close();
     this.#link.close();
     // The descriptors are polled by another thread until then, and must not be another file's meanwhile.

@@ -17,6 +17,7 @@ import type { Identity } from "../../src/peer/identity.ts";
 import type { Transport } from "../../src/peer/pairLink.ts";
 import type { LinkState, NodeFacts } from "../../src/wire/messagesNode.ts";
 import { MessageWriter, NETLINK_ROUTE } from "../../src/wire/netlink.ts";
+import { DEFAULT_SENDING } from "../../src/wire/sessionPolicy.ts";
 import { batchOf, deletion, session, UDP } from "../core/records.ts";
 import { newIdentity } from "../peer/loopback.ts";
 import { ModelConfiguration } from "./modelConfiguration.ts";
@@ -208,6 +209,11 @@ function kernelIn(space: Namespace): ReplicationKernel {
     openDump: () => space.run(() => kernel.openDump()),
     openKeyDump: () => space.run(() => kernel.openKeyDump()),
     carriedGenerations: () => space.run(() => kernel.carriedGenerations()),
+    walkTimes: () => {
+      const walk = space.run(() => kernel.walkTimes());
+      return { step: () => walk.step(), close: () => walk.close() };
+    },
+    setRefreshed: kernel.setRefreshed,
     purge: (linkIds, generation) => space.run(() => kernel.purge(linkIds, generation)),
     count: () => space.run(() => kernel.count()),
     wait: kernel.wait,
@@ -294,6 +300,7 @@ function configOf(node: NodeId, peerKey: string): Config {
       soloLeaseMs: millis(10_000),
     },
     placementSeed: 1,
+    sending: DEFAULT_SENDING,
     peerKeys: [peerKey],
     ownKeys: [],
     keyFile: "",
