@@ -146,6 +146,12 @@ const SPECS = {
     gapMaxMs: 100,
     ownDisk: true,
   },
+  "idle-call": {
+    happened:
+      "A call and an idle session outlasted their protocols' times, flows ended without a word, and the active died.",
+    gapMaxMs: 100,
+    more: { sessions: 10_000 },
+  },
   kinds: {
     happened: "Every cable of the active node went dead at once, with sessions of every kind under way.",
     gapMaxMs: 100,

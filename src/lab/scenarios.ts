@@ -3,6 +3,7 @@
 import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
 import { CYCLE_ACTS } from "./acts/cycles.ts";
+import { TIME_ACTS } from "./acts/idleCall.ts";
 import { KIND_ACTS } from "./acts/kinds.ts";
 import { LOG_PATH_ACTS } from "./acts/logPaths.ts";
 import { MASS_ACTS } from "./acts/masses.ts";
@@ -81,6 +82,7 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   ...LOG_PATH_ACTS,
   ...MASS_ACTS,
   ...KIND_ACTS,
+  ...TIME_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */

@@ -59,6 +59,8 @@ export async function startStreams(stage: Stage): Promise<Streams> {
 export interface Flows {
   /** Resolves when `count` of them were answered, `rate` a second. */
   open(count: number, rate: number): Promise<{ readonly udp: number; readonly seconds: number }>;
+  /** The same sessions say the same again. */
+  again(): Promise<void>;
   /** No new ones, until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -86,6 +88,9 @@ export function startFlows(stage: Stage): Flows {
         ports: FLOW_PORTS,
         rate,
       }),
+    again: async () => {
+      await clients.order("again");
+    },
     pause: async () => {
       await clients.order("pause");
     },

@@ -24,6 +24,7 @@ export const REPLICATION: readonly ScenarioName[] = [
   "storm",
   "slow-standby",
   "churn",
+  "idle-call",
 ];
 
 export interface LabRun {
