@@ -88,16 +88,18 @@ export function damageScript(
   topology: Topology,
 ): { readonly text: string; readonly entries: number } {
   const lines: string[] = [];
+  let entries = 0;
   for (const [key, entry] of table) {
-    if (lines.length === count) break;
+    if (entries === count) break;
     const ends = key.startsWith("ipv4 udp ") ? endsOf(key) : null;
+    const back = endsOf(entry.reply);
     const other = topology.links.find(({ id }) => id !== linkOf(entry));
-    if (ends === null || other === undefined) continue;
-    const { source, destination, sourcePort, destinationPort } = ends;
-    const session = `-p udp -s ${source} -d ${destination} --sport ${sourcePort} --dport ${destinationPort}`;
-    lines.push(lines.length % 2 === 0 ? `-D ${session}` : `-U ${session} -m ${other.id}`);
+    if (ends === null || back === null || other === undefined) continue;
+    lines.push(forget(ends));
+    if (entries % 2 === 1) lines.push(insert(ends, back.destination, back.destinationPort, other.id));
+    entries += 1;
   }
-  return { text: `${lines.join("\n")}\n`, entries: lines.length };
+  return { text: `${lines.join("\n")}\n`, entries };
 }
 
 /** A translated port towards the same far end that no session of the table has; it is taken from now on. */

@@ -50,7 +50,8 @@ suite("stale entries", () => {
     const to = "-p udp -s 10.20.1.1 -d 203.0.113.10";
     assert.deepEqual(text.trimEnd().split("\n"), [
       `-D ${to} --sport 3001 --dport 20000`,
-      `-U ${to} --sport 3002 --dport 20000 -m 2`,
+      `-D ${to} --sport 3002 --dport 20000`,
+      `-I ${to} --sport 3002 --dport 20000 -n 198.51.100.2:3002 -t 500 -u SEEN_REPLY,ASSURED -m 2`,
     ]);
   });
 });
