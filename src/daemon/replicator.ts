@@ -101,6 +101,8 @@ const POLL_MS = 100;
 /** More events than this in one turn: let the next batch fill. */
 const BUSY_EVENTS = 16;
 const COUNT_AGE_MS = 500;
+/** The protocol's version in which an active says each session's time again, round after round (§5.5). */
+const REFRESHES_SINCE = 2;
 
 /**
  * Opens the kernel's sockets (events are heard from here on) and the listeners of every replication path. Throws
@@ -352,6 +354,7 @@ class RunningReplicator implements Replicator {
   #onUp(hello: Hello): void {
     this.#hello = hello;
     const { configuration } = this.#options;
+    this.#kernel.setRefreshed((this.#link.version ?? 1) >= REFRESHES_SINCE);
     configuration.up(hello, this.#link.version ?? 1, (message) => this.#link.send(message));
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };
