@@ -5,9 +5,9 @@
 import { CONFIGURATION_RETRY_MS, CONFIGURATION_VERSIONS_MAX } from "../base/limits.ts";
 import { type NodeId, peerOf, Role } from "../base/units.ts";
 import type { ApplyReport, Place } from "../wire/controlConfiguration.ts";
-import { NO_VERSION, type VersionHeader } from "../wire/messagesConfiguration.ts";
+import type { VersionHeader } from "../wire/messagesConfiguration.ts";
 import type { MessageOf } from "../wire/peer.ts";
-import { chainOf, covers, type Draft, nameOf } from "./configVersions.ts";
+import { chainOf, covers, type Draft, NO_VERSION, nameOf } from "./configVersions.ts";
 
 /** Bringing a version into force on both nodes: the follower first, then here. */
 export interface LeadJob {

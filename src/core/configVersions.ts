@@ -4,7 +4,10 @@
 
 import { sha256Hex } from "../base/sha256.ts";
 import type { NodeId } from "../base/units.ts";
-import { NO_VERSION, type VersionHeader } from "../wire/messagesConfiguration.ts";
+import type { VersionHeader } from "../wire/messagesConfiguration.ts";
+
+/** The id of no version. */
+export const NO_VERSION = "0".repeat(64);
 
 /** Versions by id: those of the chain in force, and what else was here once. */
 export type History = ReadonlyMap<string, VersionHeader>;

@@ -11,9 +11,6 @@ import {
 import { blob, bool, hex, list, oneOf, struct, text, u32, u48, type ValueOf } from "./codec.ts";
 import { node } from "./peerFields.ts";
 
-/** The id of no version, and the digest of nothing. */
-export const NO_VERSION = "0".repeat(64);
-
 /** Everything about a version but its text. */
 export const versionHeader = struct({
   /** SHA-256 over the rest (core/configVersions.ts): the same id is the same version with the same past. */

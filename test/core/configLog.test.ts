@@ -14,8 +14,8 @@ import {
   describe,
   difference,
 } from "../../src/core/configLogState.ts";
-import { type Draft, versionAfter } from "../../src/core/configVersions.ts";
-import { NO_VERSION, type VersionHeader } from "../../src/wire/messagesConfiguration.ts";
+import { type Draft, NO_VERSION, versionAfter } from "../../src/core/configVersions.ts";
+import type { VersionHeader } from "../../src/wire/messagesConfiguration.ts";
 import type { MessageOf } from "../../src/wire/peer.ts";
 
 const draft = (text: string, origin: Draft["origin"] = "apply"): Draft => ({

@@ -12,10 +12,11 @@ import {
   findVersion,
   gapOf,
   headerFault,
+  NO_VERSION,
   startOf,
   versionAfter,
 } from "../../src/core/configVersions.ts";
-import { NO_VERSION, type VersionHeader } from "../../src/wire/messagesConfiguration.ts";
+import type { VersionHeader } from "../../src/wire/messagesConfiguration.ts";
 
 const draft = (text: string, part: Partial<Draft> = {}): Draft => ({
   digest: sha256Hex(text.split("#")[0]!),

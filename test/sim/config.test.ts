@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { runConfig } from "./config.ts";
 import type { Mutation } from "./configNode.ts";
 
-const SEEDS = 1500;
+const SEEDS = 800;
 
 test(`${SEEDS} seeds: agreed is equal, refused is nowhere, by hand replaces nothing, in the end both have it or say why`, (t) => {
   const totals: Record<string, number> = {};

@@ -1,8 +1,7 @@
 // One of each message of the configuration: the examples of docs/protocol.md §5.7.
 
 import { sha256Hex } from "../../src/base/sha256.ts";
-import { versionAfter } from "../../src/core/configVersions.ts";
-import { NO_VERSION } from "../../src/wire/messagesConfiguration.ts";
+import { NO_VERSION, versionAfter } from "../../src/core/configVersions.ts";
 
 const text = "version: 1\npair: office\n";
 const content = new TextEncoder().encode(text);
