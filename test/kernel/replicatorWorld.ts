@@ -6,12 +6,14 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { linkId, millis, type NodeId, type Role } from "../../src/base/units.ts";
 import type { Config, PathConfig, ServiceConfig } from "../../src/core/config.ts";
+import type { SenderLimits } from "../../src/core/replication/senderState.ts";
 import { type NeighbourLog, openNeighbourLog } from "../../src/daemon/neighbourLog.ts";
 import { openReplicationKernel, type ReplicationKernel } from "../../src/daemon/replicationKernel.ts";
 import { replicationTransport } from "../../src/daemon/replicationSockets.ts";
 import { createReplicator, type Replicator, type ReplicatorOptions } from "../../src/daemon/replicator.ts";
 import type { NodeState } from "../../src/daemon/stateLog.ts";
 import { NetlinkSocket } from "../../src/kernel/netlink.ts";
+import { openSessionEvents } from "../../src/kernel/sessionEvents.ts";
 import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
 import type { Identity } from "../../src/peer/identity.ts";
 import type { Transport } from "../../src/peer/pairLink.ts";
@@ -83,7 +85,14 @@ export class Traffic {
   }
 }
 
-export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {}): Pair {
+/** What a test makes smaller than it is. */
+export interface Tuning {
+  readonly limits?: Partial<SenderLimits>;
+  /** Receive buffer of the event sockets. */
+  readonly receiveBytes?: number;
+}
+
+export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {}, tuning: Tuning = {}): Pair {
   const spaces = { a: makeNamespace(), b: makeNamespace() };
   for (const [index, name] of NAMES.entries()) joinByVeth(spaces, name, index + 1);
   for (const space of [spaces.a, spaces.b])
@@ -97,7 +106,7 @@ export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {})
   const make = (id: NodeId): Node => {
     const peer = id === "a" ? "b" : "a";
     const config = { ...configOf(id, identities[peer].publicKey), ...changes[id] };
-    return makeNode(id, spaces[id], config, identities[id]);
+    return makeNode(id, spaces[id], config, identities[id], tuning);
   };
   const [a, b] = [make("a"), make("b")];
   return {
@@ -149,7 +158,13 @@ export class ModelState implements NodeState {
   }
 }
 
-function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identity): Node {
+function makeNode(
+  id: NodeId,
+  space: Namespace,
+  config: Config,
+  identity: Identity,
+  { limits, receiveBytes }: Tuning,
+): Node {
   const lines: string[] = [];
   const state = new ModelState(id);
   const log = (line: string): number => lines.push(`${id}: ${line}`);
@@ -162,9 +177,10 @@ function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identi
         node: state,
         log,
         onChange: () => {},
-        kernel: kernelIn(space),
+        kernel: kernelIn(space, receiveBytes),
         neighbours: neighboursIn(space, config),
         transport: transportIn(space),
+        ...(limits === undefined ? {} : { limits }),
       };
       return createReplicator(options);
     });
@@ -197,10 +213,15 @@ function makeNode(id: NodeId, space: Namespace, config: Config, identity: Identi
 }
 
 /** The daemon's kernel, whose every socket is opened inside `space`. */
-function kernelIn(space: Namespace): ReplicationKernel {
+function kernelIn(space: Namespace, receiveBytes?: number): ReplicationKernel {
   const kernel = space.run(() => openReplicationKernel());
+  const { portId } = kernel.writer as SessionWriter;
+  const events =
+    receiveBytes === undefined
+      ? kernel.events
+      : space.run(() => openSessionEvents({ ignore: [portId], receiveBytes }));
   return {
-    events: kernel.events,
+    events,
     writer: {
       apply: (bytes, count, generation) => kernel.writer.apply(bytes, count, generation),
       insert: (bytes, count) => kernel.writer.insert(bytes, count),
@@ -217,7 +238,10 @@ function kernelIn(space: Namespace): ReplicationKernel {
     purge: (linkIds, generation) => space.run(() => kernel.purge(linkIds, generation)),
     count: () => space.run(() => kernel.count()),
     wait: kernel.wait,
-    close: kernel.close,
+    close: () => {
+      if (events !== kernel.events) events.close();
+      kernel.close();
+    },
   };
 }
 
