@@ -256,7 +256,7 @@ function neighboursIn(space: Namespace, config: Config): NeighbourLog {
   };
 }
 
-function transportIn(space: Namespace): Transport {
+export function transportIn(space: Namespace): Transport {
   const transport = replicationTransport();
   return {
     listen: (path, server) => space.run(() => transport.listen(path, server)),
