@@ -112,6 +112,13 @@ export const SET_BACK_PASSES = 2;
 export const SET_BACK_RETRY_MS = 5000;
 /** Session requests in one send to the kernel. */
 export const SESSION_REQUESTS_PER_SEND = 64;
+/** Events of what a helper expects that came before the session that expects, and how long that one is waited for. */
+export const EXPECTATIONS_EARLY_MAX = 256;
+export const EXPECTATION_EARLY_MS = 1000;
+/** Helpers that a standby remembers not to have. */
+export const HELPERS_LACKING_MAX = 32;
+/** Expectations that a standby remembers having heard of in a snapshot: 4096 is what Linux holds by default. */
+export const EXPECTATIONS_TOLD_MAX = 16_384;
 /** Session events read with one system call, and the longest one. */
 export const SESSION_EVENTS_PER_READ = 256;
 export const SESSION_EVENT_BYTES_MAX = 2048;

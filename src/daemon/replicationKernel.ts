@@ -15,7 +15,8 @@ export interface ReplicationKernel {
   readonly writer: Pick<SessionWriter, "sweep" | "insert"> & {
     apply(bytes: Uint8Array, count: number, generation: number): ApplyResult;
   };
-  openDump(): Pick<SessionDump, "next" | "close">;
+  /** With what helpers expect, where `events.expectations` says that the peer is told; `false`: without. */
+  openDump(expectations?: false): Pick<SessionDump, "next" | "close">;
   /** Every session of the pair in this node's table, whether or not it would be sent: a delete of each. */
   openKeyDump(): Pick<SessionDump, "next" | "close">;
   carriedGenerations(): readonly number[];
@@ -47,7 +48,8 @@ export function openReplicationKernel(sending?: SendingPolicy): ReplicationKerne
     return {
       events,
       writer,
-      openDump: () => openSessionDump({ policy }),
+      openDump: (expectations) =>
+        openSessionDump({ policy, expectations: expectations ?? events.expectations }),
       openKeyDump,
       carriedGenerations,
       purge: purgeGeneration,

@@ -2,7 +2,6 @@
 // same filter and policy as for events; every record is a create. The kernel's dump is not a snapshot in time:
 // what changes while it runs is told by events, which the caller drains before each step.
 
-import { NETLINK_RECEIVE_BYTES } from "../base/limits.ts";
 import {
   CTA_MARK,
   CTA_MARK_MASK,
@@ -11,34 +10,18 @@ import {
   NFNL_SUBSYS_CTNETLINK,
   readConntrack,
 } from "../wire/conntrack.ts";
-import {
-  align4,
-  HOST_LITTLE_ENDIAN,
-  MessageWriter,
-  NETLINK_NETFILTER,
-  NLM_F_DUMP,
-  NLMSG_DONE,
-  NLMSG_ERROR,
-  NLMSG_HDRLEN,
-} from "../wire/netlink.ts";
-import { type RecordBatch, SessionOperation } from "../wire/session.ts";
+import { MessageWriter, NLM_F_DUMP } from "../wire/netlink.ts";
+import { RecordBatch, recordEnd, SessionOperation } from "../wire/session.ts";
 import { SessionFields } from "../wire/sessionFields.ts";
 import { SessionPolicy } from "../wire/sessionPolicy.ts";
 import {
-  AF_INET,
-  AF_INET6,
-  AF_NETLINK,
-  bind,
-  close,
-  errno,
-  KernelError,
-  MSG_TRUNC,
-  recv,
-  SOCK_RAW,
-  send,
-  socket,
-} from "./libc.ts";
-import { netlinkAddress } from "./netlink.ts";
+  type ExpectationTeller,
+  ExpectationTold,
+  openExpectationTable,
+  openExpectationTeller,
+} from "./expectationTeller.ts";
+import { AF_INET, AF_INET6 } from "./libc.ts";
+import { TableDump } from "./tableDump.ts";
 
 const OPERATION = "read the session table";
 const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
@@ -51,6 +34,8 @@ export interface SessionDumpOptions {
   readonly mark?: { readonly value: number; readonly mask: number };
   /** Which of the pair's sessions become records (a dump, not a scan); default DEFAULT_SENDING. */
   readonly policy?: SessionPolicy;
+  /** A dump ends with what the helpers of those sessions expect; for a peer of protocol version 2. */
+  readonly expectations?: boolean;
 }
 
 export interface SessionDump {
@@ -64,21 +49,72 @@ export interface SessionDump {
 
 /** Starts a dump, in the network namespace of the calling thread. */
 export function openSessionDump(options: SessionDumpOptions = {}): SessionDump {
-  const scan = openSessionScan(options);
-  const visit = { batch: null as RecordBatch | null };
   const policy = options.policy ?? new SessionPolicy();
-  const take = (fields: SessionFields): boolean => {
-    const { batch } = visit;
+  const scan = openSessionScan(options);
+  let teller: ExpectationTeller | null = null;
+  try {
+    if (options.expectations !== true) return new Dump(scan, policy, null);
+    teller = openExpectationTeller(policy);
+    return new Dump(scan, policy, { teller, table: openExpectationTable() });
+  } catch (error) {
+    scan.close();
+    teller?.close();
+    throw error;
+  }
+}
+
+interface Expectations {
+  readonly teller: ExpectationTeller;
+  readonly table: TableDump;
+}
+
+/** Sessions; behind them those that a helper expected, so that their masters come first; behind them what is expected. */
+class Dump implements SessionDump {
+  readonly #scan: SessionScan;
+  readonly #policy: SessionPolicy;
+  readonly #expected = new RecordBatch();
+  #expectedAt = 0;
+  readonly #expectations: Expectations | null;
+  #batch: RecordBatch | null = null;
+  #sessionsDone = false;
+
+  constructor(scan: SessionScan, policy: SessionPolicy, expectations: Expectations | null) {
+    this.#scan = scan;
+    this.#policy = policy;
+    this.#expectations = expectations;
+  }
+
+  next(batch: RecordBatch): boolean {
+    this.#batch = batch;
+    if (!this.#sessionsDone) {
+      this.#sessionsDone = !this.#scan.next(this.#take);
+      return !this.#sessionsDone || this.#expected.count > 0 || this.#expectations !== null;
+    }
+    const { bytes, length } = this.#expected;
+    while (this.#expectedAt < length) {
+      const end = recordEnd(bytes, this.#expectedAt, length);
+      if (!batch.copy(bytes, this.#expectedAt, end)) return true;
+      this.#expectedAt = end;
+    }
+    if (this.#expectations === null) return false;
+    const { teller, table } = this.#expectations;
+    return table.next((from, start, end) => teller.told(from, start, end, batch) !== ExpectationTold.NoRoom);
+  }
+
+  close(): void {
+    this.#scan.close();
+    this.#expectations?.teller.close();
+    this.#expectations?.table.close();
+  }
+
+  readonly #take = (fields: SessionFields): boolean => {
+    const batch = this.#batch;
     if (batch === null || batch.full) return false;
-    if (policy.recordFor(fields) !== 0) batch.append(SessionOperation.Create, fields);
+    if (this.#policy.recordFor(fields) === 0) return true;
+    // Few, and more than fit are sent as they come: a standby that has no master yet leaves it out.
+    const into = fields.hasMaster && !this.#expected.full ? this.#expected : batch;
+    into.append(SessionOperation.Create, fields);
     return true;
-  };
-  return {
-    next(batch) {
-      visit.batch = batch;
-      return scan.next(take);
-    },
-    close: () => scan.close(),
   };
 }
 
@@ -93,79 +129,27 @@ export interface SessionScan {
 }
 
 export function openSessionScan(options: SessionDumpOptions = {}): SessionScan {
-  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, OPERATION);
-  try {
-    bind(fd, netlinkAddress(), OPERATION);
-    const family = options.family === 4 ? AF_INET : options.family === 6 ? AF_INET6 : 0;
-    const request = new MessageWriter(TYPE_GET, NLM_F_DUMP).fixed(Uint8Array.of(family, 0, 0, 0));
-    if (options.mark !== undefined)
-      request.be32(CTA_MARK, options.mark.value).be32(CTA_MARK_MASK, options.mark.mask);
-    const sent = send(fd, request.finish());
-    if (sent < 0) throw new KernelError(OPERATION, -sent);
-  } catch (error) {
-    close(fd);
-    throw error;
-  }
-  return new Scan(fd);
+  const family = options.family === 4 ? AF_INET : options.family === 6 ? AF_INET6 : 0;
+  const request = new MessageWriter(TYPE_GET, NLM_F_DUMP).fixed(Uint8Array.of(family, 0, 0, 0));
+  if (options.mark !== undefined)
+    request.be32(CTA_MARK, options.mark.value).be32(CTA_MARK_MASK, options.mark.mask);
+  return new Scan(new TableDump(OPERATION, TYPE_NEW, request));
 }
 
 class Scan implements SessionScan {
-  readonly #fd: number;
-  readonly #buffer = new Uint8Array(NETLINK_RECEIVE_BYTES);
-  readonly #view = new DataView(this.#buffer.buffer);
+  readonly #table: TableDump;
   readonly #fields = new SessionFields();
-  #at = 0;
-  #filled = 0;
-  #done = false;
 
-  constructor(fd: number) {
-    this.#fd = fd;
+  constructor(table: TableDump) {
+    this.#table = table;
   }
 
   next(take: (fields: SessionFields) => boolean): boolean {
-    if (this.#done) return false;
-    if (this.#at >= this.#filled) this.#read();
-    while (this.#at < this.#filled) {
-      const start = this.#at;
-      const length = this.#view.getUint32(start, HOST_LITTLE_ENDIAN);
-      if (length < NLMSG_HDRLEN || start + length > this.#filled)
-        throw new KernelError(OPERATION, errno.EBADMSG!);
-      const type = this.#view.getUint16(start + 4, HOST_LITTLE_ENDIAN);
-      if (type === NLMSG_DONE || type === NLMSG_ERROR) {
-        this.#finish(start, length);
-        return false;
-      }
-      if (type === TYPE_NEW && readConntrack(this.#buffer, start, start + length, this.#fields))
-        if (!take(this.#fields)) return true;
-      this.#at = start + align4(length);
-    }
-    return true;
+    const fields = this.#fields;
+    return this.#table.next((bytes, start, end) => !readConntrack(bytes, start, end, fields) || take(fields));
   }
 
   close(): void {
-    if (this.#fd >= 0 && !this.#closed) close(this.#fd);
-    this.#closed = true;
-  }
-  #closed = false;
-
-  /** The kernel fills the next datagram inside this call, so it does not wait. */
-  #read(): void {
-    for (;;) {
-      const length = recv(this.#fd, this.#buffer, MSG_TRUNC);
-      if (length === -errno.EINTR!) continue;
-      if (length < 0) throw new KernelError(OPERATION, -length);
-      if (length > this.#buffer.length) throw new KernelError(OPERATION, errno.EMSGSIZE!);
-      this.#at = 0;
-      this.#filled = length;
-      return;
-    }
-  }
-
-  /** NLMSG_DONE and NLMSG_ERROR both begin with an errno. */
-  #finish(start: number, length: number): void {
-    this.#done = true;
-    const result =
-      length >= NLMSG_HDRLEN + 4 ? this.#view.getInt32(start + NLMSG_HDRLEN, HOST_LITTLE_ENDIAN) : 0;
-    if (result < 0) throw new KernelError(OPERATION, -result);
+    this.#table.close();
   }
 }

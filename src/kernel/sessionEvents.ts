@@ -18,11 +18,19 @@ import {
   NFNLGRP_CONNTRACK_UPDATE,
   readConntrack,
 } from "../wire/conntrack.ts";
+import {
+  IPCTNL_MSG_EXP_DELETE,
+  IPCTNL_MSG_EXP_NEW,
+  NFNL_SUBSYS_CTNETLINK_EXP,
+  NFNLGRP_CONNTRACK_EXP_DESTROY,
+  NFNLGRP_CONNTRACK_EXP_NEW,
+} from "../wire/conntrackExpect.ts";
 import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER } from "../wire/netlink.ts";
 import { type RecordBatch, SessionOperation } from "../wire/session.ts";
 import { SessionFields } from "../wire/sessionFields.ts";
 import { SessionPolicy } from "../wire/sessionPolicy.ts";
 import { eventFilter, portFilter } from "./eventFilter.ts";
+import { type ExpectationTeller, openExpectationTeller } from "./expectationTeller.ts";
 import {
   AF_NETLINK,
   attachFilter,
@@ -70,6 +78,8 @@ export interface SessionEvents {
   readonly fd: number;
   /** Appends records to `batch` until it is full or nothing waits. Never blocks. */
   drain(batch: RecordBatch): Drained;
+  /** Whether what helpers expect is told too: only to a peer of protocol version 2. False to begin with. */
+  expectations: boolean;
   /** Forgets everything that waits (a standby's own events, before it becomes active and dumps). */
   discard(): void;
   close(): void;
@@ -86,9 +96,8 @@ export function openSessionEvents(options: SessionEventsOptions = {}): SessionEv
     if (options.filter === false) attachFilter(fd, portFilter(ignored), FILTER);
     else attachFilter(fd, eventFilter(policy.sending, ignored), FILTER);
     bind(fd, netlinkAddress(), operation);
-    for (const group of [NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY])
-      setsockoptInt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, operation);
-    return new EventReader(fd, policy);
+    for (const group of GROUPS) setsockoptInt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, operation);
+    return new EventReader(fd, policy, openExpectationTeller(policy));
   } catch (error) {
     close(fd);
     throw error;
@@ -96,8 +105,17 @@ export function openSessionEvents(options: SessionEventsOptions = {}): SessionEv
 }
 
 const FILTER = "filter session events";
+const GROUPS = [
+  NFNLGRP_CONNTRACK_NEW,
+  NFNLGRP_CONNTRACK_UPDATE,
+  NFNLGRP_CONNTRACK_DESTROY,
+  NFNLGRP_CONNTRACK_EXP_NEW,
+  NFNLGRP_CONNTRACK_EXP_DESTROY,
+];
 const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
 const TYPE_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE;
+const TYPE_EXPECTED = (NFNL_SUBSYS_CTNETLINK_EXP << 8) | IPCTNL_MSG_EXP_NEW;
+const TYPE_EXPECTED_NO_MORE = (NFNL_SUBSYS_CTNETLINK_EXP << 8) | IPCTNL_MSG_EXP_DELETE;
 
 class EventReader implements SessionEvents {
   readonly fd: number;
@@ -107,19 +125,24 @@ class EventReader implements SessionEvents {
   #next = 0;
   #filled = 0;
   readonly #policy: SessionPolicy;
+  readonly #teller: ExpectationTeller;
+  expectations = false;
 
-  constructor(fd: number, policy: SessionPolicy) {
+  constructor(fd: number, policy: SessionPolicy, teller: ExpectationTeller) {
     this.fd = fd;
     this.#policy = policy;
+    this.#teller = teller;
   }
 
   drain(batch: RecordBatch): Drained {
     let events = 0;
     let overrun = false;
     let reads = 0;
+    this.#teller.again(batch);
     for (;;) {
       while (this.#next < this.#filled) {
-        if (batch.full) return { more: true, overrun, events };
+        // An event may become two records.
+        if (!batch.hasRoom(2)) return { more: true, overrun, events };
         // An event longer than its slot is an event lost.
         if ((this.#vector.flags(this.#next) & MSG_TRUNC) !== 0) overrun = true;
         else this.#parse(this.#next, batch);
@@ -139,10 +162,12 @@ class EventReader implements SessionEvents {
     this.#filled = 0;
     while (this.#read() !== 0);
     this.#filled = 0;
+    this.#teller.discard();
   }
 
   close(): void {
     close(this.fd);
+    this.#teller.close();
   }
 
   /** Fills the slots. 0: nothing waits. -1: the kernel dropped events (ENOBUFS). */
@@ -165,7 +190,12 @@ class EventReader implements SessionEvents {
     const type = HOST_LITTLE_ENDIAN
       ? buffer[start + 4]! | (buffer[start + 5]! << 8)
       : (buffer[start + 4]! << 8) | buffer[start + 5]!;
-    if (type !== TYPE_NEW && type !== TYPE_DELETE) return;
+    if (type !== TYPE_NEW && type !== TYPE_DELETE) {
+      if (this.expectations && type === TYPE_EXPECTED) this.#teller.began(buffer, start, end, batch);
+      else if (this.expectations && type === TYPE_EXPECTED_NO_MORE)
+        this.#teller.ended(buffer, start, end, batch);
+      return;
+    }
     if (!readConntrack(buffer, start, end, fields)) return;
     if (type === TYPE_DELETE) {
       if (this.#policy.wasSent(fields)) batch.append(SessionOperation.Delete, fields);

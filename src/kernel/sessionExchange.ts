@@ -34,8 +34,11 @@ const ANSWER_BYTES_MAX = 2048;
 /** A record that clashes takes three requests: two deletes, one create. */
 export const REQUESTS_PER_REPLACEMENT = 3;
 
-/** Opens a socket for requests, in the network namespace of the calling thread. Throws KernelError. */
-export function openSessionExchange(): SessionExchange {
+/**
+ * Opens a socket for requests about `records` sessions at a time, in the network namespace of the calling thread. Throws
+ * KernelError.
+ */
+export function openSessionExchange(records: number = SESSION_REQUESTS_PER_SEND): SessionExchange {
   const operation = "open the session writer's socket";
   const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, operation);
   try {
@@ -46,25 +49,30 @@ export function openSessionExchange(): SessionExchange {
     close(fd);
     throw error;
   }
-  return new SessionExchange(fd);
+  return new SessionExchange(fd, records);
 }
 
 /** One batch of requests at a time: `begin`, fill `requests` with numbers `sequence` + index, `perform`. */
 export class SessionExchange {
   readonly portId: number;
-  readonly requests = new ConntrackRequests(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
+  readonly requests: ConntrackRequests;
   /** The record that `record` read last, and the entry that the kernel answered with. */
   readonly fields = new SessionFields();
   readonly found = new SessionFields();
   /** The errno of each request of the last `perform`. */
-  readonly errors = new Int32Array(SESSION_REQUESTS_PER_SEND * REQUESTS_PER_REPLACEMENT);
+  readonly errors: Int32Array;
   readonly #fd: number;
-  readonly #answers = messageVector(SESSION_REQUESTS_PER_SEND, ANSWER_BYTES_MAX);
+  readonly #answers: ReturnType<typeof messageVector>;
   readonly #answerView: DataView;
+  readonly #slots: number;
   #sequence = 1;
 
-  constructor(fd: number) {
+  constructor(fd: number, records: number) {
     this.#fd = fd;
+    this.#slots = records;
+    this.requests = new ConntrackRequests(records * REQUESTS_PER_REPLACEMENT);
+    this.errors = new Int32Array(records * REQUESTS_PER_REPLACEMENT);
+    this.#answers = messageVector(records, ANSWER_BYTES_MAX);
     const address = new Uint8Array(12);
     getsockname(fd, address);
     this.portId = new DataView(address.buffer).getUint32(4, HOST_LITTLE_ENDIAN);
@@ -104,7 +112,7 @@ export class SessionExchange {
     }
     let failures = 0;
     for (;;) {
-      const read = recvmmsg(this.#fd, this.#answers.headers, SESSION_REQUESTS_PER_SEND, MSG_DONTWAIT);
+      const read = recvmmsg(this.#fd, this.#answers.headers, this.#slots, MSG_DONTWAIT);
       if (read === -errno.EAGAIN!) return failures;
       if (read === -errno.EINTR!) continue;
       if (read < 0) throw new KernelError("read the kernel's answers about sessions", -read);
@@ -138,7 +146,7 @@ export class SessionExchange {
 
 /** The kernel takes nothing at all, whatever the record: no room, no leave. */
 export const isWhole = (error: number): boolean =>
-  error === errno.ENOMEM || error === errno.ENOSPC || error === errno.ENOBUFS || error === errno.EPERM;
+  error === errno.ENOMEM || error === errno.ENOBUFS || error === errno.EPERM;
 
 /** Counts a refusal by the errno's name. */
 export function refuse(counts: { readonly refused: Record<string, number> }, error: number): void {

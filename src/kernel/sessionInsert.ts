@@ -2,6 +2,9 @@
 // there is never touched. Counts what was the same, what clashed and what the kernel would not take.
 
 import { MARK_LINK_MASK, SESSION_REQUESTS_PER_SEND } from "../base/limits.ts";
+import { Leave } from "../wire/conntrackWrite.ts";
+import { isExpectation } from "../wire/expectation.ts";
+import { recordEnd } from "../wire/session.ts";
 import { sameTuples } from "../wire/sessionFields.ts";
 import { errno } from "./libc.ts";
 import { isWhole, refuse, type SessionExchange } from "./sessionExchange.ts";
@@ -40,8 +43,9 @@ export class SessionInserter {
       const chunk = Math.min(SESSION_REQUESTS_PER_SEND, count - done);
       const offsets: number[] = [];
       for (let index = 0; index < chunk; index += 1) {
-        offsets.push(offset);
-        offset = this.#kernel.record(bytes, offset);
+        // What is expected is not merged: a peer that sends it is passed over.
+        if (!isExpectation(bytes, offset)) offsets.push(offset);
+        offset = recordEnd(bytes, offset);
       }
       this.#chunk(bytes, offsets, counts);
       done += chunk;
@@ -92,7 +96,7 @@ export class SessionInserter {
     this.#kernel.begin();
     offsets.forEach((offset, index) => {
       this.#kernel.record(bytes, offset);
-      requests.create(fields, sequence + index, 0, bare, true);
+      requests.create(fields, sequence + index, 0, bare ? Leave.All : 0, true);
     });
     this.#kernel.perform(offsets.length, null);
     return offsets.filter((_, index) => {

@@ -80,24 +80,24 @@ const NLA_HEADER = 4;
 
 const host16 = (bytes: Uint8Array, at: number): number =>
   HOST_LITTLE_ENDIAN ? bytes[at]! | (bytes[at + 1]! << 8) : (bytes[at]! << 8) | bytes[at + 1]!;
-const be16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
-const be32 = (bytes: Uint8Array, at: number): number =>
+export const be16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+export const be32 = (bytes: Uint8Array, at: number): number =>
   ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 /** The attribute's type without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
-const attributeType = (bytes: Uint8Array, at: number): number => host16(bytes, at + 2) & 0x3fff;
+export const attributeType = (bytes: Uint8Array, at: number): number => host16(bytes, at + 2) & 0x3fff;
 /** Length of the attribute at `at`, header included; 0 where it does not fit before `end`. */
-function attributeLength(bytes: Uint8Array, at: number, end: number): number {
+export function attributeLength(bytes: Uint8Array, at: number, end: number): number {
   if (end - at < NLA_HEADER) return 0;
   const length = host16(bytes, at);
   return length < NLA_HEADER || length > end - at ? 0 : length;
 }
-const padded = (length: number): number => (length + 3) & ~3;
+export const padded = (length: number): number => (length + 3) & ~3;
 
 /** A tuple as it was read last; one is enough, for the parser copies out of it at once. */
-const tuple = { protocol: 0, source: -1, destination: -1, a: 0, b: 0, zone: -1, hasPorts: false };
+export const tuple = { protocol: 0, source: -1, destination: -1, a: 0, b: 0, zone: -1, hasPorts: false };
 
 /** Reads CTA_TUPLE_*'s content into `tuple`; false where it does not hold together. */
-function readTuple(bytes: Uint8Array, start: number, end: number, addressBytes: number): boolean {
+export function readTuple(bytes: Uint8Array, start: number, end: number, addressBytes: number): boolean {
   tuple.protocol = -1;
   tuple.source = -1;
   tuple.destination = -1;

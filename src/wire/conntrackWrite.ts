@@ -81,6 +81,9 @@ export const CONNTRACK_REQUEST_BYTES_MAX = 1024;
 /** What a standby gives an entry above the time that is left to it on the active, in seconds, by who the active is. */
 const BESIDE_ROUNDS_SECONDS = (REFRESH_ROUND_MS * STANDBY_ROUNDS) / 1000;
 
+/** What `create` leaves out because another kernel may lack it: bits, added up. */
+export const Leave = { Master: 1, Helper: 2, All: 3 } as const;
+
 /** Which tuple of a session a request names it by. */
 export type TupleSide = "original" | "reply";
 
@@ -96,10 +99,10 @@ export class ConntrackRequests extends ConntrackBuffer {
   /**
    * A new entry; EEXIST where either tuple is taken. Translation is asked for as a range of one address and one
    * port, over the *untranslated* reply tuple: the kernel then makes exactly the reply tuple of `fields`.
-   * `bare` leaves out what another kernel may lack (helper, master, labels). `own` makes it an entry of
+   * `leave` leaves out what another kernel may lack (Leave). `own` makes it an entry of
    * this node's own, for the time that is left to it; a standby's outlives what the active refreshes in silence.
    */
-  create(fields: SessionFields, sequence: number, generation: number, bare = false, own = false): void {
+  create(fields: SessionFields, sequence: number, generation: number, leave = 0, own = false): void {
     this.#begin(IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, fields, sequence);
     this.#originalTuple(fields);
     const nest = this.nest(CTA_TUPLE_REPLY);
@@ -124,19 +127,25 @@ export class ConntrackRequests extends ConntrackBuffer {
     else this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, true);
-    if (!bare) this.#optional(fields);
+    this.#optional(fields, leave);
     this.finish();
   }
 
-  /** Changes mark, time and state of an entry; ENOENT where there is none. Translation cannot be changed. */
-  update(fields: SessionFields, sequence: number, generation: number): void {
+  /**
+   * Changes mark, time and state of an entry, sequence adjustment and labels where the record has some; ENOENT where
+   * there is none, EOPNOTSUPP or EBUSY where it has not the record's helper. Translation and master cannot be changed:
+   * `expected` is the entry's IPS_EXPECTED, without which the kernel refuses the status (EBUSY).
+   */
+  update(fields: SessionFields, sequence: number, generation: number, expected = 0): void {
     this.#begin(IPCTNL_MSG_CT_NEW, 0, fields, sequence);
     this.#originalTuple(fields);
-    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
+    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED | expected);
     // EPERM where the time is fixed.
     if ((fields.status & IPS_FIXED_TIMEOUT) === 0) this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, false);
+    this.#helper(fields);
+    this.#adjustments(fields);
     this.finish();
   }
 
@@ -268,19 +277,27 @@ export class ConntrackRequests extends ConntrackBuffer {
     }
   }
 
-  #optional(fields: SessionFields): void {
-    if (fields.helperLength > 0) {
-      const nest = this.nest(CTA_HELP);
-      this.name(CTA_HELP_NAME, fields.bytes, fields.helperAt, fields.helperLength);
-      this.end(nest);
-    }
-    if (fields.hasMaster) {
+  #optional(fields: SessionFields, leave: number): void {
+    if ((leave & Leave.Helper) === 0) this.#helper(fields);
+    if (fields.hasMaster && (leave & Leave.Master) === 0) {
       const nest = this.nest(CTA_TUPLE_MASTER);
       const { masterProtocol, masterSource, masterDestination, masterA, masterB } = fields;
       const { family, bytes } = fields;
       this.tuple(family, bytes, masterProtocol, masterSource, masterDestination, masterA, masterB);
       this.end(nest);
     }
+    this.#adjustments(fields);
+  }
+
+  #helper(fields: SessionFields): void {
+    if (fields.helperLength === 0) return;
+    const nest = this.nest(CTA_HELP);
+    this.name(CTA_HELP_NAME, fields.bytes, fields.helperAt, fields.helperLength);
+    this.end(nest);
+  }
+
+  /** Sequence adjustment and labels: kept by the kernel where it can, and never a reason to refuse. */
+  #adjustments(fields: SessionFields): void {
     if (fields.hasAdjustOriginal) this.#adjustment(CTA_SEQ_ADJ_ORIG, fields.adjust, 0);
     if (fields.hasAdjustReply) this.#adjustment(CTA_SEQ_ADJ_REPLY, fields.adjust, 3);
     if (fields.labelsAt >= 0) this.copy(CTA_LABELS, fields.bytes, fields.labelsAt, LABELS_BYTES);

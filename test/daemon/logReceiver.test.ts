@@ -32,8 +32,9 @@ class World {
             this.calls.push(`apply ${count} as ${generation}`);
             const refused = Math.min(count, this.refuse);
             this.refuse -= refused;
-            const taken = { created: count - refused, updated: 0, deleted: 0, replaced: 0, absent: 0 };
-            return { ...taken, refused: refused > 0 ? { ENOMEM: refused } : {} };
+            const none = { updated: 0, deleted: 0, replaced: 0, absent: 0 };
+            const taken = { created: count - refused, expected: 0, unexpected: 0, notExpected: 0 };
+            return { ...none, ...taken, refused: refused > 0 ? { ENOMEM: refused } : {} };
           },
           sweep: (linkIds, generation) => {
             if (this.sweepBroken) throw new Error("the kernel is out of memory");

@@ -227,7 +227,7 @@ function kernelIn(space: Namespace, receiveBytes?: number): ReplicationKernel {
       insert: (bytes, count) => kernel.writer.insert(bytes, count),
       sweep: (linkIds, generation) => space.run(() => kernel.writer.sweep(linkIds, generation)),
     },
-    openDump: () => space.run(() => kernel.openDump()),
+    openDump: (expectations) => space.run(() => kernel.openDump(expectations)),
     openKeyDump: () => space.run(() => kernel.openKeyDump()),
     carriedGenerations: () => space.run(() => kernel.carriedGenerations()),
     walkTimes: () => {

@@ -57,9 +57,21 @@ const sh = (command: string): string =>
 /** Everything goes over link 3, class 1, application 0x507. */
 const RULES = (translate: boolean): string => `
 table inet world {
+  ct helper ftp {
+    type "ftp" protocol tcp
+  }
+  ct helper sip {
+    type "sip" protocol udp
+  }
+  ct helper tftp {
+    type "tftp" protocol udp
+  }
   chain place {
     type filter hook prerouting priority mangle; policy accept;
     iifname "lan" ct mark 0 ct mark set 0x00507103
+    ct state new tcp dport 21 ct helper set "ftp"
+    ct state new udp dport 5060 ct helper set "sip"
+    ct state new udp dport 69 ct helper set "tftp"
   }
   chain divert {
     type nat hook prerouting priority dstnat; policy accept;

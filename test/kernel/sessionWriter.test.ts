@@ -14,7 +14,17 @@ import { encodeRecord, type SessionRecord } from "../../src/wire/sessionRecord.t
 import { type Sample, sample, tuple } from "../wire/sessionSamples.ts";
 import { inNamespace, makeNamespace, type Namespace } from "./namespace.ts";
 
-const NOTHING = { created: 0, updated: 0, deleted: 0, replaced: 0, absent: 0, refused: {} };
+const NOTHING = {
+  created: 0,
+  updated: 0,
+  deleted: 0,
+  replaced: 0,
+  absent: 0,
+  expected: 0,
+  unexpected: 0,
+  notExpected: 0,
+  refused: {},
+};
 
 describe("the session writer", inNamespace, () => {
   let space: Namespace;

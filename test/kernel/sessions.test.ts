@@ -33,7 +33,17 @@ import {
 } from "./sessionWorld.ts";
 
 const PAIRS = /mark=5271811$/;
-const NOTHING = { created: 0, updated: 0, deleted: 0, replaced: 0, absent: 0, refused: {} };
+const NOTHING = {
+  created: 0,
+  updated: 0,
+  deleted: 0,
+  replaced: 0,
+  absent: 0,
+  expected: 0,
+  unexpected: 0,
+  notExpected: 0,
+  refused: {},
+};
 
 /** `create 6 40001`: operation, protocol, source port (identifier) of each record. */
 function summary(batch: RecordBatch): string[] {
