@@ -12,7 +12,6 @@ import { type ControlServer, controlAnswers, serveControl } from "./admin/contro
 import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "./base/limits.ts";
 import { type Config, servicesOf } from "./core/config.ts";
-import { type EffectReport, planEffect } from "./core/configPlan.ts";
 import { ConfigErrorCode, formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
 import { ConfigKeeper, openKeptStore } from "./daemon/configKeeper.ts";
@@ -21,6 +20,7 @@ import { GuardWatch } from "./daemon/guardWatch.ts";
 import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { NodeStateSource } from "./daemon/nodeState.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
+import { Reconfigurer } from "./daemon/reconfigure.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
 import { SlotKeeper } from "./daemon/slotKeeper.ts";
@@ -28,8 +28,9 @@ import { linkViews, VERSION } from "./daemon/views.ts";
 import { Wardrobe } from "./daemon/wardrobe.ts";
 import { confineTo, processors, setNiceness, setProcessName } from "./kernel/libc.ts";
 import { listNeighbours } from "./kernel/neighbours.ts";
+import { endSessions } from "./kernel/sessionEnd.ts";
 import { listSessions } from "./kernel/sessions.ts";
-import { loadIdentity } from "./peer/identity.ts";
+import { type Identity, loadIdentity } from "./peer/identity.ts";
 import type { DaemonMessage, DaemonRequest, HeartState, MachinesView, PairView } from "./wire/control.ts";
 import { readDaemonRequest } from "./wire/controlRequests.ts";
 import type { LinkState } from "./wire/messagesNode.ts";
@@ -79,7 +80,7 @@ export async function runDaemon(nodeFile: string): Promise<number> {
 }
 
 class Daemon {
-  readonly #config: Config;
+  #config: Config;
   readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
   readonly #nodeState: NodeStateSource;
@@ -88,6 +89,8 @@ class Daemon {
   #control: ControlServer | null = null;
   #heart: HeartLink | null = null;
   #replicator: Replicator | null = null;
+  #identity: Identity | null = null;
+  readonly #reconfigurer: Reconfigurer;
   #guard: GuardWatch | null = null;
   #guarded = false;
   /** The kernel was touched: before that there is nothing of this start to take back, but the guard. */
@@ -116,7 +119,8 @@ class Daemon {
       onChange: (subject) => this.#replicator?.changed(subject),
     });
     this.#dresser = new Dresser({
-      config,
+      config: () => this.#config,
+      goesBy: (heart) => this.#heart?.goesBy(heart) ?? false,
       wardrobe: this.#wardrobe,
       log,
       onMended: (repaired, fault) => {
@@ -125,6 +129,17 @@ class Daemon {
         this.#report();
       },
       onPortsReplaced: (heart) => this.#renewHeart(heart),
+    });
+    this.#reconfigurer = new Reconfigurer({
+      config,
+      wardrobe: this.#wardrobe,
+      dresser: this.#dresser,
+      slots: this.#slots,
+      heart: () => (this.#isStarted ? this.#heart : null),
+      endHeart: (state) => process.kill(state.pid, "SIGKILL"),
+      endSessions,
+      follow: (next, renewsLog) => this.#goBy(next, renewsLog),
+      log,
     });
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -143,7 +158,7 @@ class Daemon {
     log(
       `Understudy ${VERSION}, node ${config.node} of pair ${config.pair}, configuration ${config.digest.slice(0, 12)}`,
     );
-    const identity = loadIdentity(config.keyFile);
+    this.#identity = loadIdentity(config.keyFile);
     this.#control = await serveControl<DaemonRequest, DaemonMessage>({
       path: join(config.runtimeDirectory, "control.sock"),
       service: { read: readDaemonRequest, answer: (request) => this.#answer(request) },
@@ -153,7 +168,7 @@ class Daemon {
       config,
       ...openKeptStore(config.stateDirectory, log),
       running: () => this.#config,
-      effect: (next) => this.#takeEffect(next),
+      effect: (next) => this.#reconfigurer.apply(next),
       log,
       onChange: () => this.#report(),
     });
@@ -162,16 +177,9 @@ class Daemon {
     await assertPortsFree(config);
     this.#wardrobe.guard();
     this.#guarded = true;
-    this.#guard = new GuardWatch(config, (code, detail) => this.#alarms.observe(code, detail), log);
+    this.#guard = this.#openGuard(config);
     // Listens for sessions from here on: before any gate of ours can open (replication §2).
-    this.#replicator = await createReplicator({
-      config,
-      identity,
-      node: this.#nodeState,
-      configuration: keeper,
-      log,
-      onChange: () => this.#report(),
-    });
+    this.#replicator = await this.#openReplicator(config);
     await dismissForeignHeart(config, log);
     this.#hung = true;
     this.#dresser.hang();
@@ -197,7 +205,10 @@ class Daemon {
     this.#every(TABLES_MS, () => {
       if (this.#dresser.dressed && !this.#wardrobe.tablesStand()) this.#dresser.look();
     });
-    this.#every(GUARD_MS, () => this.#guard?.look());
+    this.#every(GUARD_MS, () => {
+      this.#guard?.look();
+      void this.#reconfigurer.look();
+    });
     this.#every(MACHINE_MS, () => this.#nodeState.look());
     this.#nodeState.askNft();
     process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
@@ -230,6 +241,7 @@ class Daemon {
     log("stopping");
     let code: number = ExitCode.Ok;
     try {
+      await this.#reconfigurer.close();
       await this.#heart?.leave();
       this.#heart?.close();
       await this.#replicator?.close();
@@ -258,6 +270,7 @@ class Daemon {
     // The answer to `restart` goes out first.
     await sleep(10);
     this.restarting = true;
+    await this.#reconfigurer.close();
     this.#heart?.announceRestart();
     await this.#control?.close();
     await this.#replicator?.close();
@@ -367,10 +380,37 @@ class Daemon {
     return told ?? this.#nodeState.links();
   }
 
-  /** Takes another configuration into effect on this node, or leaves everything as it was. */
-  async #takeEffect(next: Config): Promise<EffectReport> {
-    const words = planEffect(this.#config, next).changes;
-    return { ok: false, words: ["a daemon that runs cannot take this into effect yet:", ...words] };
+  /** Everything of the daemon but the kernel's dress and heart goes by `config` from now on. @throws BoundaryError */
+  async #goBy(config: Config, renewsLog: boolean): Promise<void> {
+    this.#config = config;
+    this.#guard?.close();
+    this.#guard = this.#openGuard(config);
+    if (renewsLog) {
+      const replicator = this.#replicator;
+      this.#replicator = null;
+      await replicator?.close();
+      this.#replicator = await this.#openReplicator(config);
+    } else {
+      this.#replicator?.configure(config);
+    }
+    this.#follow(this.#heart?.state ?? null);
+    this.#replicator?.changed("slots");
+    this.#report();
+  }
+
+  async #openReplicator(config: Config): Promise<Replicator> {
+    return createReplicator({
+      config,
+      identity: this.#identity!,
+      node: this.#nodeState,
+      configuration: this.#keeper!,
+      log,
+      onChange: () => this.#report(),
+    });
+  }
+
+  #openGuard(config: Config): GuardWatch {
+    return new GuardWatch(config, (code, detail) => this.#alarms.observe(code, detail), log);
   }
 
   async #restart(what: "daemon" | "heart"): Promise<string> {

@@ -3,27 +3,27 @@
 // be restarted or be upgraded beside it.
 
 import { randomBytes } from "node:crypto";
-import { appendFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { readConfiguration } from "./admin/configFiles.ts";
 import { BoundaryError, ExitCode } from "./base/errors.ts";
 import { millis, term } from "./base/units.ts";
 import { type Config, servicesOf } from "./core/config.ts";
-import { formatErrors } from "./core/configTree.ts";
 import { deadline, electionConfigOf, step } from "./core/election/election.ts";
 import { createElection, type ElectionState } from "./core/election/state.ts";
-import { serveHeart } from "./heart/control.ts";
+import { readHeartConfig } from "./core/heartConfig.ts";
+import { type HeartControl, serveHeart } from "./heart/control.ts";
 import { Driver } from "./heart/driver.ts";
 import { createLogger } from "./heart/logger.ts";
 import { Paths } from "./heart/paths.ts";
+import { gateServicesOf, interfacesNow, Reconfiguration } from "./heart/reconfiguration.ts";
 import { NO_RESCUE, type Rescue, startRescue } from "./heart/rescue.ts";
 import { Segments } from "./heart/segments.ts";
 import { Notices } from "./heart/state.ts";
-import { openTermStore, readTerms } from "./heart/termStore.ts";
+import { openTermStore, readTerms, type TermStore } from "./heart/termStore.ts";
 import { createGate, type Gate } from "./kernel/gate.ts";
-import { listLinks, openRouteSocket, setLinkUp } from "./kernel/interfaces.ts";
+import { openRouteSocket, setLinkUp } from "./kernel/interfaces.ts";
 import { confineTo, interfaceIndex, processors, setProcessName, setRealTimePriority } from "./kernel/libc.ts";
 import { loadIdentity } from "./peer/identity.ts";
 
@@ -34,25 +34,6 @@ const TERMS_MS_MAX = 1000;
 const PROCESS_NAME = "understudyheart";
 
 const log = createLogger("heart");
-
-/** MAC of each service's port: what leaves while draining carries it. */
-function portMacs(config: Config): readonly string[] {
-  const socket = openRouteSocket();
-  try {
-    const links = new Map(listLinks(socket).map((link) => [link.name, link.mac]));
-    return servicesOf(config).map(({ port }) => {
-      const mac = links.get(port);
-      if (mac !== undefined) return mac;
-      throw new BoundaryError({
-        operation: `find the port ${port}`,
-        code: "ENODEV",
-        words: "there is no such interface",
-      });
-    });
-  } finally {
-    socket.close();
-  }
-}
 
 /** Those that are there: one that is missing may be why the gate could not be put back. */
 function setLinksUp(config: Config, up: boolean): void {
@@ -70,17 +51,17 @@ function setLinksUp(config: Config, up: boolean): void {
  * stay up: going down would cost them their IPv4 routes. Where it fails there is no gate, hence no interface
  * (failover §1), until it works; the daemon then mends what hangs on them.
  */
-function gateRepair(config: Config, gate: Gate): () => void {
+function gateRepair(config: () => Config, gate: Gate): () => void {
   let isDown = false;
   return () => {
     try {
       gate.install();
     } catch (error) {
-      if (!isDown) setLinksUp(config, false);
+      if (!isDown) setLinksUp(config(), false);
       isDown = true;
       throw error;
     }
-    if (isDown) setLinksUp(config, true);
+    if (isDown) setLinksUp(config(), true);
     isDown = false;
   };
 }
@@ -105,18 +86,20 @@ async function main(config: Config): Promise<void> {
   const rescue = takeProcessor(realTime);
   const identity = loadIdentity(config.keyFile);
   const stored = await readTerms(config.stateDirectory);
-  const macs = portMacs(config);
-  const services = servicesOf(config);
+  const services = gateServicesOf(config, interfacesNow());
   // Ports first: one that is taken is told before the kernel is touched.
   const paths = new Paths(config, identity.privateKey, randomBytes(16));
   const gate: Gate = createGate({
-    services: services.map(({ device }, index) => ({ device, portMac: macs[index]! })),
+    services,
     leaseMs: config.timers.leaseMs,
     soloLeaseMs: config.timers.soloLeaseMs,
   });
   const adopted = gate.adopt();
   if (adopted === null) gate.install();
-  const segments = new Segments(config, macs);
+  const segments = new Segments(
+    config,
+    services.map(({ portMac }) => portMac),
+  );
   const notices = new Notices(log);
   const terms = openTermStore(config.stateDirectory);
   const election: ElectionState = createElection(electionConfigOf(config), {
@@ -136,7 +119,9 @@ async function main(config: Config): Promise<void> {
     terms,
     log,
     ports: {
-      descriptors: [...paths.descriptors, ...segments.descriptors],
+      get descriptors() {
+        return [...paths.descriptors, ...segments.descriptors];
+      },
       drain: (feed, isReady) => {
         paths.drain(feed);
         segments.drain(feed, (index) => isReady(paths.descriptors.length + index));
@@ -152,14 +137,16 @@ async function main(config: Config): Promise<void> {
       else control.answer(effect);
       control.changed();
     },
-    repairGate: gateRepair(config, gate),
+    repairGate: gateRepair(() => reconfiguration.config, gate),
     rescue,
   });
+  const reconfiguration = new Reconfiguration({ config, driver, gate, paths, segments, election, log });
   const control = await serveHeart({
     path: join(config.runtimeDirectory, "heart.sock"),
-    sources: { election, config, driver, notices, paths, segments, realTime },
+    sources: { election, config: () => reconfiguration.config, driver, notices, paths, segments, realTime },
     feed: (input) => driver.feed(input),
     learnWitnesses: (segment, addresses) => segments.learnWitnesses(segment, addresses),
+    configure: (next) => reconfiguration.take(next),
   });
   process.on("SIGTERM", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
   process.on("SIGINT", () => driver.feed({ kind: "command", command: "leave", request: 0 }));
@@ -168,6 +155,11 @@ async function main(config: Config): Promise<void> {
   process.on("uncaughtException", (error) => driver.defect("in the event loop", error));
   await driver.run();
   rescue.stop();
+  await depart(reconfiguration.config, gate, control, terms);
+}
+
+/** Leaves nothing of heart's in the kernel. */
+async function depart(config: Config, gate: Gate, control: HeartControl, terms: TermStore): Promise<void> {
   // No gate, no interface (failover §1), not even for the moment until the daemon has taken the interfaces away.
   try {
     setLinksUp(config, false);
@@ -191,20 +183,26 @@ function fail(error: unknown, lastWords: string | undefined): never {
   process.exit(ExitCode.Failed);
 }
 
+/** What the daemon runs with, as it wrote it down for us. @throws BoundaryError */
+function readConfiguration(file: string): Config {
+  const operation = `read the configuration (${file})`;
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new BoundaryError({ operation, code: "UNREADABLE", words: (error as Error).message });
+  }
+  const read = readHeartConfig(value, null);
+  if (read.ok) return read.config;
+  throw new BoundaryError({ operation, code: "INVALID", words: read.reason });
+}
+
 setProcessName(PROCESS_NAME);
-const { values } = parseArgs({ options: { node: { type: "string" }, "last-words": { type: "string" } } });
-const read = readConfiguration(values.node ?? "/etc/understudy/node.yaml");
-if (!read.ok)
-  fail(
-    new BoundaryError({
-      operation: "read the configuration",
-      code: "INVALID",
-      words: formatErrors(read.errors),
-    }),
-    values["last-words"],
-  );
+const { values } = parseArgs({
+  options: { configuration: { type: "string" }, "last-words": { type: "string" } },
+});
 try {
-  await main(read.config);
+  await main(readConfiguration(values.configuration ?? "/run/understudy/heart.json"));
   process.exit(ExitCode.Ok);
 } catch (error) {
   fail(error, values["last-words"]);

@@ -6,7 +6,6 @@ import type { Config, LinkConfig, PathConfig, ServiceConfig } from "./config.ts"
 import { servicesOf } from "./config.ts";
 import { canonicalJson } from "./configBuild.ts";
 import { wordsOf } from "./configWords.ts";
-import { computeSlots } from "./placement.ts";
 
 /** What it takes to go from one configuration to another on a node that runs. */
 export interface EffectPlan {
@@ -110,30 +109,24 @@ export function withoutLinks(config: Config, ids: readonly number[]): Config {
  * come first, which is their order of preference.
  */
 export function withPathsOf(now: Config, next: Config): Config {
-  const left = now.paths.filter((path) => !next.paths.some((other) => sameWay(path, other)));
+  const left = now.paths.filter((path) => !next.paths.some((other) => sameEnd(path, other)));
   return left.length === 0 ? next : { ...next, paths: [...next.paths, ...left] };
 }
 
-/** The same sockets, whatever it is called. */
-const sameWay = (one: PathConfig, other: PathConfig): boolean =>
-  one.device === other.device && one.local === other.local && one.remote === other.remote;
-
-/** The slots that `config` asks for: from those in force, as few of them moved as possible. */
-export function slotsFrom(config: Config, inForce?: Uint8Array): Uint8Array {
-  const links = config.links.map(({ id, weight, enabled }) => ({ id, weight, enabled }));
-  return computeSlots(links, config.placementSeed, inForce);
-}
+/** One socket can serve one of them alone. */
+const sameEnd = (one: PathConfig, other: PathConfig): boolean =>
+  one.device === other.device && one.local === other.local;
 
 /**
- * The slots while links go: those that stay share what `next` gives them. Where none of them takes sessions, `inForce` stays: a
- * session on a link that goes is no worse off than one without a link.
+ * What is in force for placement while links of `now` go or move: those that stay, with what `next` gives them. Null where
+ * none of them takes sessions: a new session on a link that goes is no worse off than one without a link.
  */
-export function slotsWhileLeaving(now: Config, next: Config, inForce: Uint8Array): Uint8Array {
-  const stay = next.links.filter(({ id, service }) =>
+export function whileLeaving(now: Config, next: Config): Config | null {
+  const links = next.links.filter(({ id, service }) =>
     now.links.some((link) => link.id === id && link.service.port === service.port),
   );
-  if (!stay.some(({ enabled, weight }) => enabled && weight > 0)) return inForce;
-  return slotsFrom({ ...next, links: stay, placementSeed: now.placementSeed }, inForce);
+  if (!links.some(({ enabled, weight }) => enabled && weight > 0)) return null;
+  return { ...next, links, placementSeed: now.placementSeed };
 }
 
 /** For each service of `next`, in its order: the index of the same interface on the same port in `now`, or -1. */

@@ -19,7 +19,10 @@ const GATE_LOOK_MS = 700;
 const HANG_PAUSE_MS = 200;
 
 export interface DresserOptions {
-  readonly config: Config;
+  /** In force at the moment. */
+  readonly config: () => Config;
+  /** Heart goes by the same configuration. Where it does not, its gate is on other interfaces: nothing is touched. */
+  goesBy(heart: HeartState): boolean;
   readonly wardrobe: Wardrobe;
   /** What a look at the dress found: changes in words, and the refusal where not everything is in place. */
   onMended(repaired: string | null, fault: string | null): void;
@@ -31,6 +34,7 @@ export interface DresserOptions {
 export class Dresser {
   readonly #options: DresserOptions;
   #heart: HeartState | null = null;
+  #isPaused = false;
   #isDressed = false;
   /** Interfaces were made anew: heart's word counts from then on (performance.now, ms). */
   #wordFrom = 0;
@@ -59,7 +63,19 @@ export class Dresser {
   /** What heart last said of its gate is about the interfaces as they are now. */
   mayTrust(heart: HeartState, isNewHeart: boolean): boolean {
     const isCurrent = isNewHeart || performance.now() >= this.#wordFrom;
-    return isCurrent && heart.segments.every((segment) => segment.gated);
+    return isCurrent && this.#isGuarded(heart);
+  }
+
+  /** Somebody changes clothes (reconfigure.ts): nothing is looked at, and nothing is mended, until `resume`. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** Looks at everything at once. `changed`: the interfaces are others now, and in place behind heart's gate. */
+  resume(changed: boolean): void {
+    this.#isPaused = false;
+    if (changed) this.#ports = this.#indices((service) => service.port);
+    this.#mend();
   }
 
   /** First time, with heart's gate in place. @throws BoundaryError */
@@ -75,7 +91,7 @@ export class Dresser {
   follow(heart: HeartState | null): void {
     const before = this.#heart;
     this.#heart = heart;
-    if (heart === null || this.#ports === "") return;
+    if (heart === null || this.#ports === "" || this.#isPaused) return;
     const isAnother = before === null || before.pid !== heart.pid;
     if (isAnother) {
       // It may have found interfaces down, or taken them down when it went.
@@ -88,13 +104,18 @@ export class Dresser {
 
   /** Now and then: somebody else's `ip rule flush` raises no event here. */
   look(): void {
+    if (this.#isPaused) return;
     if (this.#heart === null) this.#shutWithoutGate();
     else this.#mend();
   }
 
+  #isGuarded(heart: HeartState): boolean {
+    return this.#options.goesBy(heart) && heart.segments.every(({ gated }) => gated);
+  }
+
   #mend(): void {
     const heart = this.#heart;
-    if (heart === null) return;
+    if (heart === null || !this.#options.goesBy(heart)) return;
     this.#hungAt = performance.now();
     const { wardrobe, onMended, onPortsReplaced } = this.#options;
     const devices = this.#indices((service) => service.device);
@@ -116,7 +137,7 @@ export class Dresser {
       onPortsReplaced(heart);
       return;
     }
-    if (now < this.#wordFrom || !heart.segments.every((segment) => segment.gated)) {
+    if (now < this.#wordFrom || !this.#isGuarded(heart)) {
       this.#isDressed = this.#isDressed && now >= this.#wordFrom;
       return;
     }
@@ -134,7 +155,7 @@ export class Dresser {
     const socket = openRouteSocket();
     try {
       const links = new Map(listLinks(socket).map((link) => [link.name, link]));
-      for (const { device } of servicesOf(this.#options.config)) {
+      for (const { device } of servicesOf(this.#options.config())) {
         if (links.get(device)?.up !== true) continue;
         setLinkUp(socket, device, false);
         this.#options.log(`interface ${device}: down, for there is no gate and no heart to put one there`);
@@ -148,7 +169,7 @@ export class Dresser {
     const socket = openRouteSocket();
     try {
       const links = new Map(listLinks(socket).map((link) => [link.name, link.index]));
-      return servicesOf(this.#options.config)
+      return servicesOf(this.#options.config())
         .map((service) => `${pick(service)} ${links.get(pick(service)) ?? "absent"}`)
         .join(", ");
     } finally {

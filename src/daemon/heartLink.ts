@@ -2,7 +2,7 @@
 // died. Heart outlives the daemon on purpose (a restarted daemon is not a failover), so it is a detached process.
 
 import { spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,8 @@ const POLL_MS = 20;
 const RESTART_PAUSE_MS = 500;
 const LEAVE_MS_MAX = 10_000;
 const GONE_MS_MAX = 5000;
+/** Longer leases are announced for some heartbeats before they are taken. */
+const CONFIGURE_MS_MAX = 20_000;
 
 export interface HeartLinkOptions {
   readonly config: Config;
@@ -38,6 +40,17 @@ export interface HeartLink {
   handover(): Promise<string>;
   /** Hands over where possible, and ends heart: its gate is removed then. */
   leave(): Promise<void>;
+  /**
+   * Has heart go on with `config`, and every heart that is started from now on. Rejects with a BoundaryError, with heart's reason
+   * where it refused: it goes on as it was then.
+   */
+  configure(config: Config): Promise<void>;
+  /** What the next heart is to go by, where the one of now cannot be asked. */
+  expect(config: Config): void;
+  /** What heart is to go by; whether it does, `goesBy` tells. */
+  readonly config: Config;
+  /** The heart that speaks goes by `config`, as it says itself. */
+  goesBy(state: HeartState): boolean;
   /** Waits until `condition` holds of heart's state. Rejects after `timeoutMs`, saying `what` was waited for. */
   until(condition: (state: HeartState) => boolean, what: string, timeoutMs: number): Promise<void>;
   close(): void;
@@ -47,15 +60,19 @@ type Client = ControlClient<HeartRequest, HeartMessage>;
 
 const heartProgram = fileURLToPath(new URL("../heart.ts", import.meta.url));
 
-/** Starts heart, detached; its log goes where ours goes, its last words to a file for the message if it fails. */
+/**
+ * Starts heart, detached, with what the daemon runs with: the files may have been edited since. Its log goes where ours goes, its last words to a file for the message if it fails.
+ */
 function spawnHeart(config: Config): { readonly exited: () => string | null } {
   const lastWords = join(config.runtimeDirectory, "heart.err");
+  const file = join(config.runtimeDirectory, "heart.json");
+  writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
   const fd = openSync(lastWords, "w", 0o600);
   // Young garbage is collected on the spot and by this thread: no second thread to be scheduled first.
   const flags = ["--disable-warning=ExperimentalWarning", "--single-threaded-gc", "--max-semi-space-size=1"];
   const child = spawn(
     process.execPath,
-    [...flags, heartProgram, "--node", config.files.node, "--last-words", lastWords],
+    [...flags, heartProgram, "--configuration", file, "--last-words", lastWords],
     {
       detached: true,
       stdio: ["ignore", "ignore", "inherit"],
@@ -104,8 +121,9 @@ async function sendAway(client: Client, path: string, pid: number | null): Promi
 }
 
 /**
- * Before anything is dressed: a heart that runs with another configuration guards other interfaces than ours, so it
- * has to leave first (it hands over where it can). One that agrees stays, and nobody notices this start.
+ * Before anything is dressed: a heart that runs with another configuration guards other interfaces than ours. It goes on with this
+ * one where it can; otherwise it has to leave first (it hands over where it can). One that agrees stays, and nobody notices
+ * this start.
  */
 export async function dismissForeignHeart(config: Config, log: (line: string) => void): Promise<void> {
   const path = join(config.runtimeDirectory, "heart.sock");
@@ -114,7 +132,14 @@ export async function dismissForeignHeart(config: Config, log: (line: string) =>
   try {
     const answer = await client.request({ kind: "state" });
     if (answer.kind !== "state" || answer.state.factsDigest === factsDigest(config)) return;
-    log("heart runs with another configuration: it leaves, and the next one reads this one");
+    // It refuses where an interface that is up would lose its gate, or one is not there yet.
+    const taken = await client.request({ kind: "configure", config: { ...config } }, CONFIGURE_MS_MAX);
+    if (taken.kind === "done") {
+      log("heart ran with another configuration, and goes by this one now");
+      return;
+    }
+    const why = taken.kind === "refused" ? taken.reason : "an answer of another kind";
+    log(`heart runs with another configuration: it leaves, and the next one reads this one (${why})`);
     await sendAway(client, path, answer.state.pid);
   } finally {
     client.close();
@@ -126,12 +151,16 @@ class Link implements HeartLink {
   started = false;
   readonly #options: HeartLinkOptions;
   readonly #path: string;
+  #config: Config;
+  #facts: string;
   #client: Client | null = null;
   #closed = false;
   #lastReport: DaemonReport | null = null;
 
   constructor(options: HeartLinkOptions) {
     this.#options = options;
+    this.#config = options.config;
+    this.#facts = factsDigest(options.config);
     this.#path = join(options.config.runtimeDirectory, "heart.sock");
   }
 
@@ -140,7 +169,7 @@ class Link implements HeartLink {
     const deadline = performance.now() + START_MS_MAX;
     let child: ReturnType<typeof spawnHeart> | null = null;
     if (!(await controlAnswers(this.#path))) {
-      child = spawnHeart(this.#options.config);
+      child = spawnHeart(this.#config);
       this.started = true;
       while (!(await controlAnswers(this.#path))) {
         const words = child.exited();
@@ -188,6 +217,31 @@ class Link implements HeartLink {
 
   witnesses(segment: number, addresses: readonly string[]): void {
     this.#client?.send({ kind: "witnesses", segment, addresses });
+  }
+
+  async configure(config: Config): Promise<void> {
+    const operation = "have heart take over the configuration";
+    if (this.#client === null)
+      throw new BoundaryError({ operation, code: "NO_HEART", words: "it does not run" });
+    const answer = await this.#client.request({ kind: "configure", config: { ...config } }, CONFIGURE_MS_MAX);
+    if (answer.kind !== "done") {
+      const words = answer.kind === "refused" ? answer.reason : "an answer of another kind";
+      throw new BoundaryError({ operation, code: "REFUSED", words });
+    }
+    this.expect(config);
+  }
+
+  expect(config: Config): void {
+    this.#config = config;
+    this.#facts = factsDigest(config);
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  goesBy(state: HeartState): boolean {
+    return state.factsDigest === this.#facts;
   }
 
   announceRestart(): void {

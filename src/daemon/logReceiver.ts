@@ -22,7 +22,8 @@ export interface LogReceiverOptions {
   readonly kernel: Pick<ReplicationKernel, "purge" | "carriedGenerations" | "openDump" | "openKeyDump"> & {
     readonly writer: Pick<ReplicationKernel["writer"], "apply" | "sweep">;
   };
-  readonly linkIds: readonly number[];
+  /** Those of the configuration in force. */
+  readonly linkIds: () => readonly number[];
   readonly send: (message: PeerMessage) => void;
   readonly fail: (reason: string) => void;
   /** The connection is to be read no further, or again. */
@@ -35,18 +36,6 @@ export interface LogReceiverOptions {
 
 type Apply = Extract<ReceiverEffect, { kind: "apply" }>;
 type Job = Extract<ReceiverEffect, { kind: "apply" | "sweep" | "purge" }>;
-
-/** Of the writer's counts those that are no refusal. */
-const APPLIED = [
-  "created",
-  "updated",
-  "deleted",
-  "replaced",
-  "absent",
-  "expected",
-  "unexpected",
-  "notExpected",
-] as const;
 
 const now = (): Millis => millis(performance.now());
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -77,8 +66,7 @@ export class LogReceiver {
   constructor(options: LogReceiverOptions) {
     this.#options = options;
     this.#giver = new MergeGiver({
-      // What is expected is not merged: it is over in minutes, and its sessions are.
-      openDump: () => options.kernel.openDump(false),
+      openDump: () => options.kernel.openDump(),
       giving: () => this.state.giving,
       onChunk: (bytes, count, more) => this.input({ kind: "merge-chunk", bytes, count, more }),
       onError: (error) => {
@@ -289,7 +277,8 @@ export class LogReceiver {
 
   async #run(job: Job): Promise<void> {
     if (!this.#wanted()) return;
-    const { kernel, linkIds, log } = this.#options;
+    const { kernel, log } = this.#options;
+    const linkIds = this.#options.linkIds();
     try {
       if (job.kind === "apply") await this.#apply(job);
       else if (job.kind === "purge") kernel.purge(linkIds, job.generation);
@@ -345,7 +334,8 @@ export class LogReceiver {
     let refused = 0;
     try {
       const result = this.#options.kernel.writer.apply(bytes, count, generation);
-      for (const kind of APPLIED) this.#count(kind, result[kind]);
+      for (const kind of ["created", "updated", "deleted", "replaced", "absent"] as const)
+        this.#count(kind, result[kind]);
       for (const [code, times] of Object.entries(result.refused)) {
         this.#count(`refused-${code}`, times);
         refused += times;

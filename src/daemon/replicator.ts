@@ -88,6 +88,11 @@ export interface Replicator {
   told(): Told;
   /** Something that `node` tells is another now. */
   changed(subject: StateSubject): void;
+  /**
+   * Another configuration is in force: of the connection nothing changes (core/configPlan.ts says when that will not do), but
+   * which links and neighbours there are.
+   */
+  configure(config: Config): void;
   /** For a handover: true when everything produced so far is in the standby's kernel, the slots among it. */
   waitAcknowledged(timeoutMs: number): Promise<boolean>;
   close(): Promise<void>;
@@ -125,7 +130,10 @@ class RunningReplicator implements Replicator {
   readonly #sender: LogSender;
   readonly #receiver: LogReceiver;
   readonly #taker: MergeTaker;
-  readonly #neighbours: NeighbourLog;
+  #config: Config;
+  #neighbours: NeighbourLog;
+  /** The neighbours listened to are those of another configuration. */
+  #areNeighboursStale = false;
   readonly #state: StateLog;
   readonly #setBack: SetBack;
   #role: Role = "idle";
@@ -145,6 +153,7 @@ class RunningReplicator implements Replicator {
 
   constructor(options: ReplicatorOptions, kernel: ReplicationKernel) {
     this.#options = options;
+    this.#config = options.config;
     this.#kernel = kernel;
     const { config, log, onChange } = options;
     const send = (message: PeerMessage): void => this.#link.send(message);
@@ -177,7 +186,7 @@ class RunningReplicator implements Replicator {
     });
     this.#receiver = new LogReceiver({
       kernel,
-      linkIds: config.links.map((link) => link.id),
+      linkIds: () => this.#config.links.map((link) => link.id),
       send,
       fail,
       pause: () => this.#link.pause(),
@@ -308,6 +317,12 @@ class RunningReplicator implements Replicator {
     this.#state.input({ kind: "changed", subject });
   }
 
+  configure(config: Config): void {
+    this.#config = config;
+    // A test's own are not the kernel's.
+    this.#areNeighboursStale = this.#options.neighbours === undefined;
+  }
+
   async waitAcknowledged(timeoutMs: number): Promise<boolean> {
     const [sessions, state] = await Promise.all([
       this.#sender.waitAcknowledged(timeoutMs),
@@ -355,7 +370,6 @@ class RunningReplicator implements Replicator {
     this.#hello = hello;
     const { configuration } = this.#options;
     this.#kernel.setRefreshed((this.#link.version ?? 1) >= REFRESHES_SINCE);
-    this.#kernel.events.expectations = (this.#link.version ?? 1) >= 2;
     configuration.up(hello, this.#link.version ?? 1, (message) => this.#link.send(message));
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };
@@ -441,6 +455,15 @@ class RunningReplicator implements Replicator {
     return entries;
   }
 
+  /** Between two polls: a descriptor that another thread waits on must not become another file's. */
+  #renewNeighbours(): void {
+    const next = openNeighbourLog(this.#config);
+    this.#areNeighboursStale = false;
+    this.#neighbours.close();
+    this.#neighbours = next;
+    if (this.#sender.state.subscription !== null) this.#sendNeighbours(next.full());
+  }
+
   #sendNeighbours(messages: readonly MessageOf<"neighbours">[]): void {
     for (const message of messages) this.#link.send(message);
   }
@@ -459,11 +482,11 @@ class RunningReplicator implements Replicator {
   async #watch(): Promise<void> {
     // `#link` and the rest are in place only when the constructor is done.
     await null;
-    const fds = [this.#kernel.events.fd, ...this.#neighbours.fds];
     while (!this.#closed) {
-      await this.#kernel.wait(fds, POLL_MS);
+      await this.#kernel.wait([this.#kernel.events.fd, ...this.#neighbours.fds], POLL_MS);
       if (this.#closed) return;
       try {
+        if (this.#areNeighboursStale) this.#renewNeighbours();
         const events = this.#sender.turn();
         this.#state.turn();
         const changes = this.#neighbours.changes();

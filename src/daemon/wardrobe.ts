@@ -4,7 +4,13 @@
 import type { Config } from "../core/config.ts";
 import { GUARD_TABLE } from "../core/guard.ts";
 import { compileRuleset, RULESET_TABLE } from "../core/ruleset.ts";
-import { createInterfaces, openForwarding, raiseInterfaces, undress } from "../kernel/dress.ts";
+import {
+  createInterfaces,
+  lowerInterfaces,
+  openForwarding,
+  raiseInterfaces,
+  undress,
+} from "../kernel/dress.ts";
 import { applyGuard, removeGuard } from "../kernel/guardTable.ts";
 import { applyRuleset, removeRuleset } from "../kernel/rulesetTable.ts";
 import { OwnTables } from "../kernel/tables.ts";
@@ -20,7 +26,9 @@ export interface Mended {
 }
 
 export class Wardrobe {
-  readonly #config: Config;
+  #config: Config;
+  /** Whom the guard lets in: longer than the configuration, where the peer may still speak by a path that it has not. */
+  #guarded: Config;
   readonly #log: (line: string) => void;
   readonly #slots: Pick<SlotKeeper, "inForce">;
   /** Changes made so far, and the last one. */
@@ -30,8 +38,24 @@ export class Wardrobe {
 
   constructor(config: Config, slots: Pick<SlotKeeper, "inForce">, log: (line: string) => void) {
     this.#config = config;
+    this.#guarded = config;
     this.#slots = slots;
     this.#log = log;
+  }
+
+  /** From the next step on it is this configuration that is put on. */
+  wear(config: Config): void {
+    this.#config = config;
+  }
+
+  /** From the next `guard` on, the peer of this configuration is let in. */
+  letIn(config: Config): void {
+    this.#guarded = config;
+  }
+
+  /** Service interfaces that are to go, or to be made anew, are down: heart can take its gate off them. @throws KernelError */
+  lower(devices: readonly string[]): void {
+    this.#tell(lowerInterfaces(devices));
   }
 
   /** Service interfaces exist, down where they are new: heart can put its gate on them. */
@@ -41,7 +65,7 @@ export class Wardrobe {
 
   /** Port 1148 is guarded: before anything of ours listens there. */
   guard(): void {
-    if (applyGuard(this.#config, this.#own())) this.#tell([`rules: table inet ${GUARD_TABLE}`]);
+    if (applyGuard(this.#guarded, this.#own())) this.#tell([`rules: table inet ${GUARD_TABLE}`]);
   }
 
   /** What `guard` did, where nothing listens any more. */

@@ -2,11 +2,13 @@
 // driver's, and only feeds and reads.
 
 import { type ControlPeer, type ControlServer, serveControl } from "../admin/control.ts";
+import { BoundaryError } from "../base/errors.ts";
 import type { Config } from "../core/config.ts";
 import { factsDigest } from "../core/configFacts.ts";
 import { viewOf } from "../core/election/describe.ts";
 import type { ElectionState } from "../core/election/state.ts";
 import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
+import { readHeartConfig } from "../core/heartConfig.ts";
 import type { HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
 import { readHeartRequest } from "../wire/heartRequests.ts";
 import type { Driver } from "./driver.ts";
@@ -16,12 +18,13 @@ import type { Notices } from "./state.ts";
 
 /** Subscribers hear of every change at once, and of the counters this often. */
 const PUSH_MS = 500;
-/** The longest request names 64 witnesses; reading one this long takes well below a millisecond. */
-const REQUEST_BYTES_MAX = 64 * 1024;
+/** The longest request is the largest configuration; reading one this long takes about a millisecond. */
+const REQUEST_BYTES_MAX = 128 * 1024;
 
 export interface StateSources {
   readonly election: ElectionState;
-  readonly config: Config;
+  /** What heart goes by at the moment. */
+  readonly config: () => Config;
   readonly driver: Driver;
   readonly notices: Notices;
   readonly paths: Paths;
@@ -42,6 +45,8 @@ export interface HeartControlOptions {
   readonly sources: StateSources;
   feed(input: ElectionInput): void;
   learnWitnesses(segment: number, addresses: readonly string[]): void;
+  /** Goes on with another configuration. Rejects with a BoundaryError where it is refused. */
+  configure(config: Config): Promise<void>;
 }
 
 /** Serves heart's socket. Throws a BoundaryError where another heart of this node answers there. */
@@ -63,6 +68,11 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
     }
   };
   const timer = setInterval(push, PUSH_MS);
+  const changed = (): void => {
+    // Once a turn of the event loop, however much changed in it.
+    if (!dirty) setImmediate(push);
+    dirty = true;
+  };
 
   /** Numbers of requests are the client's; several clients may use the same, so the machine gets one of ours. */
   const command = (kind: "handover" | "leave", request: number): Promise<HeartMessage> =>
@@ -101,6 +111,8 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
       case "handover":
       case "leave":
         return command(request.kind, request.request);
+      case "configure":
+        return configure(request, options).finally(changed);
     }
   };
 
@@ -115,11 +127,7 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
       waiting.delete(request);
       settle?.(ok ? { kind: "done", request, message } : { kind: "refused", request, reason: message });
     },
-    changed: () => {
-      // Once a turn of the event loop, however much changed in it.
-      if (!dirty) setImmediate(push);
-      dirty = true;
-    },
+    changed,
     close: () => {
       clearInterval(timer);
       return server.close();
@@ -127,8 +135,25 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
   };
 }
 
+/** The answer to an order to go on with another configuration. */
+async function configure(
+  { request, config }: Extract<HeartRequest, { readonly kind: "configure" }>,
+  options: HeartControlOptions,
+): Promise<HeartMessage> {
+  const read = readHeartConfig(config, options.sources.config());
+  if (!read.ok) return { kind: "refused", request, reason: read.reason };
+  try {
+    await options.configure(read.config);
+    return { kind: "done", request, message: "heart goes by it" };
+  } catch (error) {
+    if (error instanceof BoundaryError) return { kind: "refused", request, reason: error.message };
+    throw error;
+  }
+}
+
 function stateOf(sources: StateSources): HeartState {
-  const { election, config, driver, notices, paths, segments, realTime } = sources;
+  const { election, driver, notices, paths, segments, realTime } = sources;
+  const config = sources.config();
   const view = viewOf(election);
   return {
     node: config.node,

@@ -95,7 +95,8 @@ export class Driver {
   readonly #options: DriverOptions;
   readonly #queue: ElectionInput[] = [];
   readonly #effects: ElectionEffect[] = [];
-  readonly #poll: Uint8Array;
+  #poll: Uint8Array;
+  #polled: number;
   readonly #timeout = new DataView(new ArrayBuffer(16));
   readonly #timeoutBytes: Uint8Array;
   #lastRenewal = 0;
@@ -110,6 +111,7 @@ export class Driver {
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#poll = pollVector(options.ports.descriptors);
+    this.#polled = options.ports.descriptors.length;
     this.#timeoutBytes = new Uint8Array(this.#timeout.buffer);
   }
 
@@ -119,6 +121,20 @@ export class Driver {
 
   feed(input: ElectionInput): void {
     this.#queue.push(input);
+  }
+
+  /**
+   * Goes on with other sockets, segments and timers. `change` is carried out at once, in the event loop's turn, and returns what
+   * the machine has to know: nothing that names a segment by its former index comes between the two. `ports.descriptors` are
+   * those of afterwards.
+   */
+  reconfigure(change: () => Extract<ElectionInput, { kind: "configuration" }>): void {
+    const input = change();
+    const { descriptors } = this.#options.ports;
+    this.#poll = pollVector(descriptors);
+    this.#polled = descriptors.length;
+    this.#step(input);
+    this.#perform();
   }
 
   /**
@@ -342,7 +358,7 @@ export class Driver {
     this.#timeout.setBigInt64(0, 0n, LITTLE_ENDIAN);
     this.#timeout.setBigInt64(8, BigInt(Math.floor(remaining * 1e6)), LITTLE_ENDIAN);
     this.#options.rescue?.rests(remaining);
-    ppoll(this.#poll, this.#options.ports.descriptors.length, this.#timeoutBytes);
+    ppoll(this.#poll, this.#polled, this.#timeoutBytes);
     this.#options.rescue?.awake();
     return Math.max(0, performance.now() - before - remaining);
   }

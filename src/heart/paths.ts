@@ -3,7 +3,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { PATHS_MAX } from "../base/limits.ts";
-import type { Config } from "../core/config.ts";
+import type { Config, PathConfig } from "../core/config.ts";
 import type { ElectionInput } from "../core/election/types.ts";
 import { openPathSocket, type PathSocket } from "../kernel/pathSocket.ts";
 import { createSealer, type Sealer } from "../peer/sealed.ts";
@@ -13,6 +13,7 @@ import { decodeHeartbeat, encodeHeartbeat, type HeartbeatMessage } from "../wire
 interface Path {
   readonly name: string;
   readonly index: number;
+  readonly config: PathConfig;
   readonly socket: PathSocket;
   heardAt: number;
   sent: number;
@@ -20,31 +21,96 @@ interface Path {
   readonly refused: Record<string, number>;
 }
 
+/** What another configuration needs is open, and nothing is changed yet. */
+export interface PreparedPaths {
+  /** Goes on with it; what is not needed any more is closed. */
+  commit(): void;
+  /** Closes what was opened. */
+  abandon(): void;
+}
+
+const carryingHeartbeats = (config: Config): readonly PathConfig[] =>
+  config.paths.filter((path) => path.heartbeat).slice(0, PATHS_MAX);
+
 export class Paths {
-  readonly #paths: readonly Path[];
+  #paths: readonly Path[] = [];
+  #peerKeys: readonly string[];
   readonly #sealer: Sealer;
   readonly #peer: "a" | "b";
 
   /** @throws KernelError naming the path whose port cannot be had */
   constructor(config: Config, privateKey: KeyObject, bootId: Uint8Array) {
     this.#peer = config.node === "a" ? "b" : "a";
+    this.#peerKeys = config.peerKeys;
     this.#sealer = createSealer({ privateKey, peerPublicKeys: config.peerKeys, node: config.node, bootId });
-    this.#paths = config.paths
-      .filter((path) => path.heartbeat)
-      .slice(0, PATHS_MAX)
-      .map((path, index) => ({
-        name: path.name,
-        index,
-        socket: openPathSocket(path),
-        heardAt: Number.NEGATIVE_INFINITY,
-        sent: 0,
-        received: 0,
-        refused: {},
-      }));
-    this.descriptors = this.#paths.map((path) => path.socket.fd);
+    this.#prepareSockets(config).commit();
   }
 
-  readonly descriptors: readonly number[];
+  /** Of every path, in their order. */
+  get descriptors(): readonly number[] {
+    return this.#paths.map((path) => path.socket.fd);
+  }
+
+  /** Goes on by other paths and with other keys of the peer's. @throws KernelError, BoundaryError: nothing is changed */
+  prepare(config: Config): PreparedPaths {
+    this.#sealer.trust(config.peerKeys);
+    try {
+      const sockets = this.#prepareSockets(config);
+      return {
+        commit: () => {
+          this.#peerKeys = config.peerKeys;
+          sockets.commit();
+        },
+        abandon: () => {
+          this.#sealer.trust(this.#peerKeys);
+          sockets.abandon();
+        },
+      };
+    } catch (error) {
+      this.#sealer.trust(this.#peerKeys);
+      throw error;
+    }
+  }
+
+  #prepareSockets(config: Config): PreparedPaths {
+    const opened: PathSocket[] = [];
+    const keep = (path: PathConfig): PathSocket => {
+      const socket = openPathSocket(path);
+      opened.push(socket);
+      return socket;
+    };
+    const close = (sockets: readonly PathSocket[]): void => {
+      for (const socket of sockets) socket.close();
+    };
+    try {
+      const next = carryingHeartbeats(config).map((path) => ({
+        path,
+        socket: this.#socketFor(path) ?? keep(path),
+      }));
+      return {
+        commit: () => {
+          const before = this.#paths;
+          this.#paths = next.map(({ path, socket }, index) => {
+            socket.retarget(path.remote);
+            const kept = before.find((each) => each.socket === socket);
+            const news = { heardAt: Number.NEGATIVE_INFINITY, sent: 0, received: 0, refused: {}, socket };
+            return { ...(kept ?? news), name: path.name, index, config: path };
+          });
+          const gone = before.filter(({ socket }) => !next.some((each) => each.socket === socket));
+          close(gone.map(({ socket }) => socket));
+        },
+        abandon: () => close(opened),
+      };
+    } catch (error) {
+      close(opened);
+      throw error;
+    }
+  }
+
+  /** One that is open at this end, whoever is at the other. */
+  #socketFor({ device, local }: PathConfig): PathSocket | undefined {
+    return this.#paths.find(({ config }) => config.device === device && config.local === local)?.socket;
+  }
 
   /** Seals for each path anew: every datagram has a number of its own. */
   send(message: HeartbeatMessage): void {

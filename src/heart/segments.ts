@@ -7,6 +7,7 @@ import { parseAddress, parseMac } from "../base/addresses.ts";
 import { assert } from "../base/assert.ts";
 import { millis, type NodeId } from "../base/units.ts";
 import { type Config, type ServiceConfig, servicesOf } from "../core/config.ts";
+import { isSameSegment } from "../core/configPlan.ts";
 import type { ElectionInput } from "../core/election/types.ts";
 import { type AddressMonitor, openAddressMonitor } from "../kernel/addressMonitor.ts";
 import { type CarrierMonitor, openCarrierMonitor } from "../kernel/carrierMonitor.ts";
@@ -55,36 +56,134 @@ interface Segment {
   probedAt: number;
 }
 
+/** Sockets of a configuration that is being prepared: what is open already is used again. */
+interface Draft {
+  readonly segments: readonly Segment[];
+  readonly carriers: CarrierMonitor;
+  readonly addresses: AddressMonitor;
+  /** Opened for it. */
+  readonly opened: readonly Closable[];
+}
+
+/** What another configuration needs is open, and nothing is changed yet. */
+export interface PreparedSegments {
+  /**
+   * Goes on with it. `closed`: sockets that are not needed any more; closing one of packets may wait for the kernel, so it is the
+   * caller's to close them where nothing waits for it.
+   */
+  commit(): { readonly closed: readonly number[] };
+  abandon(): void;
+}
+
+interface Closable {
+  readonly fd: number;
+  close(): void;
+}
+
+const portsOf = (services: readonly ServiceConfig[]): readonly string[] => [
+  ...new Set(services.map(({ port }) => port)),
+];
+
 export class Segments {
-  readonly #config: Config;
   readonly #node: NodeId;
-  readonly #segments: readonly Segment[];
-  readonly #carriers: CarrierMonitor;
-  readonly #addresses: AddressMonitor;
+  #segments: readonly Segment[] = [];
+  #carriers!: CarrierMonitor;
+  #addresses!: AddressMonitor;
   /** Of every receiver, segment by segment; the carriers' and the addresses' last. */
-  readonly descriptors: readonly number[];
+  descriptors: readonly number[] = [];
 
   /** @throws KernelError naming the port whose packets cannot be had */
   constructor(config: Config, portMacs: readonly string[]) {
-    this.#config = config;
     this.#node = config.node;
-    this.#segments = servicesOf(config).map((service, index) =>
-      this.#open(service, index, macOf(portMacs[index]!)),
-    );
-    this.#carriers = openCarrierMonitor(this.#segments.map(({ service }) => service.port));
+    this.#take(this.#draft(config, portMacs, null));
+  }
+
+  /**
+   * Goes on with other segments; `portMacs` in the order of `servicesOf`. What is known of those that stay is kept.
+   * @throws KernelError: nothing is changed
+   */
+  prepare(config: Config, portMacs: readonly string[]): PreparedSegments {
+    const draft = this.#draft(config, portMacs, { carriers: this.#carriers, addresses: this.#addresses });
+    return {
+      commit: () => ({ closed: this.#take(draft) }),
+      abandon: () => {
+        for (const each of draft.opened) each.close();
+      },
+    };
+  }
+
+  #draft(
+    config: Config,
+    portMacs: readonly string[],
+    monitors: Pick<Draft, "carriers" | "addresses"> | null,
+  ): Draft {
+    const opened: Closable[] = [];
+    const keep = <T extends Closable>(socket: T): T => {
+      opened.push(socket);
+      return socket;
+    };
+    try {
+      const services = servicesOf(config);
+      const segments = services.map((service, index) =>
+        this.#segmentOf(config, service, { index, portMac: macOf(portMacs[index]!) }, keep),
+      );
+      const ports = portsOf(services);
+      const watched = portsOf(this.#segments.map(({ service }) => service));
+      // A dump of every interface: not for nothing.
+      const isWatched = ports.length === watched.length && ports.every((port) => watched.includes(port));
+      const { carriers, addresses } =
+        monitors !== null && isWatched
+          ? monitors
+          : { carriers: keep(openCarrierMonitor(ports)), addresses: keep(openAddressMonitor(ports)) };
+      return { segments, carriers, addresses, opened };
+    } catch (error) {
+      for (const each of opened) each.close();
+      throw error;
+    }
+  }
+
+  /** From now on; descriptors that nobody needs any more. */
+  #take(draft: Draft): readonly number[] {
+    const before = this.#closables();
+    // What was heard since it was begun is newer.
+    for (const segment of draft.segments) {
+      const kept = this.#keptFor(segment.service);
+      if (kept === undefined) continue;
+      segment.carrier = kept.carrier;
+      segment.witnessAt = kept.witnessAt;
+      segment.probedAt = kept.probedAt;
+      for (const witness of kept.parties.witnesses) segment.parties.learn(witness);
+    }
+    this.#segments = draft.segments;
+    this.#carriers = draft.carriers;
+    this.#addresses = draft.addresses;
     this.#drainCarriers(() => undefined);
-    this.#addresses = openAddressMonitor(this.#segments.map(({ service }) => service.port));
     this.#addresses.drain();
     this.#takeAddresses();
     const receivers = this.#segments.flatMap((segment) => segment.receivers);
     this.descriptors = [...receivers.map((receiver) => receiver.fd), this.#carriers.fd, this.#addresses.fd];
+    const needed = new Set(this.#closables());
+    return before.filter((fd) => !needed.has(fd));
   }
 
-  #open(service: ServiceConfig, index: number, portMac: Uint8Array): Segment {
+  #closables(): readonly number[] {
+    if (this.#segments.length === 0) return [];
+    const sockets = this.#segments.flatMap(({ receivers, announcer }) =>
+      announcer === null ? receivers : [...receivers, announcer],
+    );
+    return [...sockets.map(({ fd }) => fd), this.#carriers.fd, this.#addresses.fd];
+  }
+
+  #segmentOf(
+    config: Config,
+    service: ServiceConfig,
+    { index, portMac }: { readonly index: number; readonly portMac: Uint8Array },
+    keep: (socket: PacketSocket) => PacketSocket,
+  ): Segment {
     const virtualMac = macOf(service.virtualMac);
     const addresses = service.addresses.map(({ address }) => bytesOf(address));
     const shared = addresses.find((address) => address.length === 4) ?? addresses[0]!;
-    const paths = this.#config.paths.filter((path) => path.device === service.port);
+    const paths = config.paths.filter((path) => path.device === service.port);
     const parties = new SegmentParties({
       node: this.#node,
       portMac,
@@ -93,13 +192,17 @@ export class Segments {
       nodes: paths.flatMap((path) => [path.local, path.remote]).map(bytesOf),
       witnesses: service.witnesses.map(bytesOf),
     });
-    const receivers = [openPacketSocket(service.port, ETH_P_ARP)];
+    const kept = this.#keptFor(service);
+    const receivers = [kept?.receivers[0] ?? keep(openPacketSocket(service.port, ETH_P_ARP))];
     if (addresses.some((address) => address.length === 16))
-      receivers.push(openPacketSocket(service.port, ETH_P_IPV6, NEIGHBOUR_DISCOVERY));
+      receivers.push(
+        kept?.receivers[1] ?? keep(openPacketSocket(service.port, ETH_P_IPV6, NEIGHBOUR_DISCOVERY)),
+      );
     return {
       index,
       service,
       receivers,
+      // It is opened again at the next announcement, on the interface as it is then.
       announcer: null,
       portMac,
       virtualMac,
@@ -111,6 +214,10 @@ export class Segments {
       witnessAt: Number.NEGATIVE_INFINITY,
       probedAt: Number.NEGATIVE_INFINITY,
     };
+  }
+
+  #keptFor(service: ServiceConfig): Segment | undefined {
+    return this.#segments.find((segment) => isSameSegment(segment.service, service));
   }
 
   carriers(): readonly boolean[] {
@@ -144,7 +251,7 @@ export class Segments {
   #read(segment: Segment, receiver: PacketSocket, feed: (input: ElectionInput) => void): void {
     receiver.drain((frame) => {
       const read = readResolution(frame);
-      if (read.ok) this.#take(segment, read.value, feed);
+      if (read.ok) this.#judge(segment, read.value, feed);
     });
   }
 
@@ -159,7 +266,7 @@ export class Segments {
     });
   }
 
-  #take(segment: Segment, said: Resolution, feed: (input: ElectionInput) => void): void {
+  #judge(segment: Segment, said: Resolution, feed: (input: ElectionInput) => void): void {
     const now = performance.now();
     const kind = segment.parties.hear(said, now);
     if (kind === null) return;

@@ -38,6 +38,7 @@ import {
   listRules,
   type Route,
   type Rule,
+  replaceRoute,
   routeText,
   ruleText,
 } from "./routes.ts";
@@ -69,6 +70,18 @@ export function createInterfaces(config: Config): string[] {
     }
     return changes;
   });
+}
+
+/** Takes down those of these service interfaces that are there: before whatever guards them goes. @throws KernelError */
+export function lowerInterfaces(devices: readonly string[]): string[] {
+  return withSocket((socket) =>
+    listLinks(socket)
+      .filter((link) => isOurs(link) && link.up && devices.includes(link.name))
+      .map(({ name }) => {
+        setLinkUp(socket, name, false);
+        return `interface ${name}: down`;
+      }),
+  );
 }
 
 /** With the gate in place: interfaces up, routes, rules. @throws BoundaryError */
@@ -225,12 +238,16 @@ function addressText(address: InterfaceAddress): string {
 function putRoutes(socket: NetlinkSocket, wanted: readonly Route[]): string[] {
   const names = new Map(listLinks(socket).map((link) => [link.index, link.name]));
   const present = ([4, 6] as const).flatMap((family) => listRoutes(socket, family, names));
+  const place = (route: Route): string => `${route.family} ${route.table} ${route.destination}`;
+  const wantedAt = new Set(wanted.map(place));
+  const presentAt = new Set(present.map(place));
   return put(wanted, present, {
     text: (route) => `${route.family === 6 ? "-6 " : ""}${routeText(route)}`,
-    // A route stands in the way of its successor to the same destination: it goes first.
-    removeFirst: true,
-    add: (route) => addRoute(socket, route),
-    remove: (route) => deleteRoute(socket, route),
+    add: (route) => (presentAt.has(place(route)) ? replaceRoute : addRoute)(socket, route),
+    // One that another takes the place of is gone by then.
+    remove: (route) => {
+      if (!wantedAt.has(place(route))) deleteRoute(socket, route);
+    },
   });
 }
 
@@ -238,7 +255,6 @@ function putRules(socket: NetlinkSocket, wanted: readonly Rule[]): string[] {
   const present = ([4, 6] as const).flatMap((family) => listRules(socket, family));
   return put(wanted, present, {
     text: ruleText,
-    removeFirst: false,
     add: (rule) => addRule(socket, rule),
     remove: (rule) => deleteRule(socket, rule),
   });
@@ -246,19 +262,17 @@ function putRules(socket: NetlinkSocket, wanted: readonly Rule[]): string[] {
 
 interface Putter<T> {
   readonly text: (item: T) => string;
-  readonly removeFirst: boolean;
   readonly add: (item: T) => void;
   readonly remove: (item: T) => void;
 }
 
-/** Adds what is missing and removes what is too much; what is right is not touched. */
+/** Adds what is missing, then removes what is too much; what is right is not touched. */
 function put<T>(wanted: readonly T[], present: readonly T[], putter: Putter<T>): string[] {
   const [have, want] = [new Set(present.map(putter.text)), new Set(wanted.map(putter.text))];
   const missing = wanted.filter((item) => !have.has(putter.text(item)));
   const surplus = present.filter((item) => !want.has(putter.text(item)));
-  if (putter.removeFirst) surplus.forEach(putter.remove);
   missing.forEach(putter.add);
-  if (!putter.removeFirst) surplus.forEach(putter.remove);
+  surplus.forEach(putter.remove);
   return [
     ...surplus.map((item) => `${putter.text(item)}: removed`),
     ...missing.map((item) => `${putter.text(item)}: added`),

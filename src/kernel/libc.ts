@@ -247,6 +247,12 @@ export function pollAsync(descriptors: Bytes, count: number, timeoutMs: number):
 export function close(fd: number): void {
   natives.close(fd);
 }
+/** `close` on another thread: that of a packet socket waits until the kernel is sure that nobody delivers into it. */
+export function closeAside(fd: number): Promise<void> {
+  return new Promise((resolve) => {
+    natives.close.async(fd, () => resolve());
+  });
+}
 /** Keeps a descriptor that a library opened from the programs that this process starts. */
 export function closeOnExec(fd: number, operation = "keep a descriptor from other programs"): void {
   const [F_SETFD, FD_CLOEXEC] = [2, 1];

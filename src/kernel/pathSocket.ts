@@ -25,6 +25,8 @@ export interface PathSocket {
    * for the next turn. (A backlog of real heartbeats is taken whole: silence is judged after it.)
    */
   drain(visit: (datagram: Uint8Array, fromPeer: boolean) => boolean): void;
+  /** The peer has another address from now on, of the same family: two sockets cannot have one end. */
+  retarget(remote: string): void;
   close(): void;
 }
 
@@ -50,7 +52,7 @@ export function socketAddress(address: string, port: number): Uint8Array {
  */
 export function openPathSocket(options: PathSocketOptions): PathSocket {
   const { name, device, local, remote } = options;
-  const remoteAddress = socketAddress(remote, PORT);
+  let remoteAddress = socketAddress(remote, PORT);
   const localAddress = socketAddress(local, PORT);
   const v4 = localAddress.length === 16;
   const operation = `heartbeat path ${name} (${local} on ${device}, UDP ${PORT})`;
@@ -83,8 +85,9 @@ export function openPathSocket(options: PathSocketOptions): PathSocket {
     throw error;
   }
   const vector = libc.messageVector(BATCH, DATAGRAM_BYTES_MAX + 1, true);
-  const peerBytes = remoteAddress.subarray(v4 ? 4 : 8, v4 ? 8 : 24);
   const addressAt = v4 ? 4 : 8;
+  const bytesOf = (address: Uint8Array): Uint8Array => address.subarray(addressAt, v4 ? 8 : 24);
+  let peerBytes = bytesOf(remoteAddress);
   const isPeer = (slot: number): boolean => {
     const at = slot * libc.ADDRESS_BYTES + addressAt;
     for (let index = 0; index < peerBytes.length; index += 1)
@@ -107,6 +110,10 @@ export function openPathSocket(options: PathSocketOptions): PathSocket {
         taken += count;
         if (count < BATCH) return;
       }
+    },
+    retarget: (address) => {
+      remoteAddress = socketAddress(address, PORT);
+      peerBytes = bytesOf(remoteAddress);
     },
     close: () => libc.close(fd),
   };

@@ -10,6 +10,7 @@ import {
   MessageWriter,
   NLM_F_CREATE,
   NLM_F_EXCL,
+  NLM_F_REPLACE,
   readAttributes,
   readText,
   readU8,
@@ -120,6 +121,12 @@ export function listRoutes(
     .dump(`list IPv${family} routes`, request, allow)
     .map((message) => readRoute(message, names))
     .filter((route) => route !== null);
+}
+
+/** In the place of the route to the same destination in the same table: at no moment is there none. */
+export function replaceRoute(socket: NetlinkSocket, route: Route): void {
+  const operation = `replace by ${routeText(route)}`;
+  socket.request(operation, routeRequest(operation, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route));
 }
 
 export function addRoute(socket: NetlinkSocket, route: Route): void {

@@ -103,11 +103,17 @@ export interface Sealer {
   seal(body: Uint8Array): Uint8Array;
   /** Judges any bytes whatsoever; never throws. */
   open(datagram: Uint8Array): OpenResult;
+  /**
+   * From now on these are the peer's keys (`ed25519:...`, one or two). What was proven under one that stays goes on; a boot
+   * under one that does not is forgotten. Throws as `createSealer` does, and changes nothing then.
+   */
+  trust(peerPublicKeys: readonly string[]): void;
   readonly counters: Readonly<SealerCounters>;
 }
 
 /** One of the peer's keys with what is derived from it and ours. */
 interface Agreement {
+  readonly peerPublicKey: string;
   readonly secret: KeyObject;
   /** Bound into every key that is derived: both public keys and the direction. */
   readonly infoOut: Buffer;
@@ -135,7 +141,8 @@ export function createSealer(options: SealerOptions): Sealer {
 
 class SealerState implements Sealer {
   readonly #bootId: Uint8Array;
-  readonly #agreements: readonly Agreement[];
+  readonly #options: SealerOptions;
+  #agreements: readonly Agreement[];
   #sequence = 0;
   #established: PeerBoot | null = null;
   #candidate: PeerBoot | null = null;
@@ -174,8 +181,23 @@ class SealerState implements Sealer {
       peerPublicKeys.length >= 1 && peerPublicKeys.length <= KEYS_PER_NODE_MAX,
       "the peer has one or two keys",
     );
+    this.#options = options;
     this.#bootId = bootId.slice();
     this.#agreements = peerPublicKeys.map((key) => agree(options, key));
+  }
+
+  trust(peerPublicKeys: readonly string[]): void {
+    assert(
+      peerPublicKeys.length >= 1 && peerPublicKeys.length <= KEYS_PER_NODE_MAX,
+      "the peer has one or two keys",
+    );
+    this.#agreements = peerPublicKeys.map(
+      (key) => this.#agreements.find((known) => known.peerPublicKey === key) ?? agree(this.#options, key),
+    );
+    const isTrusted = (boot: PeerBoot | null): boolean =>
+      boot === null || this.#agreements.includes(boot.agreement);
+    if (!isTrusted(this.#established)) this.#established = null;
+    if (!isTrusted(this.#candidate)) this.#candidate = null;
   }
 
   seal(body: Uint8Array): Uint8Array {
@@ -314,7 +336,8 @@ function agree(options: SealerOptions, peerPublicKey: string): Agreement {
   );
   const infoOut = infoFor(options.node, ours, theirs);
   const infoIn = infoFor(peerOf(options.node), theirs, ours);
-  return { secret, infoOut, infoIn, sealKey: deriveKey(secret, options.bootId, infoOut) };
+  const sealKey = deriveKey(secret, options.bootId, infoOut);
+  return { peerPublicKey, secret, infoOut, infoIn, sealKey };
 }
 
 /** RFC 8410 §7: the 32 bytes of the seed end the PKCS #8 structure. */

@@ -48,7 +48,16 @@ export type HeartRequest =
   | { readonly kind: "subscribe" }
   | { readonly kind: "handover"; readonly request: number }
   /** Hand over where the peer is ready, then shut the gate, remove it and exit. */
-  | { readonly kind: "leave"; readonly request: number };
+  | { readonly kind: "leave"; readonly request: number }
+  /**
+   * Go on with another configuration (core/config.ts `Config`), without letting go of the gate. Service interfaces that it does
+   * not have must be down by then, new ones must be there.
+   */
+  | {
+      readonly kind: "configure";
+      readonly request: number;
+      readonly config: Readonly<Record<string, unknown>>;
+    };
 
 export interface PathState {
   readonly name: string;

@@ -45,6 +45,8 @@ const keysOf: Readonly<Record<HeartRequest["kind"], Readonly<Record<string, Chec
   state: { request: count },
   handover: { request: count },
   leave: { request: count },
+  // What is in it is looked at by whoever goes by it: core/heartConfig.ts.
+  configure: { request: count, config: ["an object", isFields] },
 };
 
 /** Reads one request on heart's socket. Every key is required and looked at; an unknown one is refused. */

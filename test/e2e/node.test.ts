@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { appendFileSync, chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { controlAnswers } from "../../src/admin/control.ts";
@@ -87,21 +87,36 @@ test("a service interface that somebody deletes comes back, behind the gate", { 
 });
 
 test("a heart that left and cannot come back: no interface is up without its gate", { skip }, async () => {
-  const file = join(directory, "pair.yaml");
-  const text = readFileSync(file, "utf8");
-  appendFileSync(file, "broken: [\n");
+  const key = join(directory, "a.key");
+  renameSync(key, `${key}.away`);
   const [heart] = node.processes("understudyheart");
   assert.ok(heart);
   process.kill(heart, "SIGTERM");
   assert.ok(await node.until(() => up() === "", 15_000), up());
   // Longer than the daemon's looks at the dress are apart.
   assert.equal(await node.until(() => up() !== "", 6000), false, "raised without a gate");
-  writeFileSync(file, text);
+  renameSync(`${key}.away`, key);
   assert.ok(await node.until(() => up() === ALL_UP, 15_000), up());
   assert.match(gate(), /us-lan/);
 });
 
-test("a heart of another configuration leaves before a new daemon raises what it does not guard", {
+test("a heart that dies after somebody edited the files comes back with what the daemon runs with", {
+  skip,
+}, async () => {
+  const file = join(directory, "pair.yaml");
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.slice(0, text.indexOf("  - { id: 2")) + text.slice(text.indexOf("paths:")));
+  const [heart] = node.processes("understudyheart");
+  assert.ok(heart);
+  process.kill(heart, "SIGKILL");
+  const isBack = (): boolean => ![undefined, heart].includes(node.processes("understudyheart")[0]);
+  assert.ok(await node.until(isBack, 15_000));
+  assert.ok(await node.until(() => up() === ALL_UP, 15_000), up());
+  assert.match(gate(), /in-us-l2/);
+  writeFileSync(file, text);
+});
+
+test("a heart of another configuration goes on with the new daemon's, before that raises anything", {
   skip,
 }, async () => {
   const [before] = node.processes("understudyheart");
@@ -112,8 +127,22 @@ test("a heart of another configuration leaves before a new daemon raises what it
   writeFileSync(file, readFileSync(file, "utf8").replace("10.20.0.1/16]", "10.20.0.1/16, 10.20.0.9/16]"));
   daemon = await node.start();
   const [now] = node.processes("understudyheart");
-  assert.notEqual(now, before);
+  assert.equal(now, before);
   assert.equal(up(), ALL_UP);
+});
+
+test("where it cannot, because an interface would lose its gate, it leaves first", { skip }, async () => {
+  const [before] = node.processes("understudyheart");
+  const ended = exited(daemon);
+  for (const pid of node.processes("understudy")) process.kill(pid, "SIGKILL");
+  await ended;
+  const file = join(directory, "pair.yaml");
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.slice(0, text.indexOf("  - { id: 2")) + text.slice(text.indexOf("paths:")));
+  daemon = await node.start();
+  assert.notEqual(node.processes("understudyheart")[0], before);
+  assert.equal(up(), "us-l1\nus-lan\n");
+  assert.doesNotMatch(gate(), /us-l2/);
 });
 
 test("stop leaves nothing, and returns when it is done", { skip }, async () => {
