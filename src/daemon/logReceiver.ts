@@ -37,6 +37,18 @@ export interface LogReceiverOptions {
 type Apply = Extract<ReceiverEffect, { kind: "apply" }>;
 type Job = Extract<ReceiverEffect, { kind: "apply" | "sweep" | "purge" }>;
 
+/** Of the writer's counts those that are no refusal. */
+const APPLIED = [
+  "created",
+  "updated",
+  "deleted",
+  "replaced",
+  "absent",
+  "expected",
+  "unexpected",
+  "notExpected",
+] as const;
+
 const now = (): Millis => millis(performance.now());
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const sizeOf = (message: PeerMessage): number =>
@@ -66,7 +78,8 @@ export class LogReceiver {
   constructor(options: LogReceiverOptions) {
     this.#options = options;
     this.#giver = new MergeGiver({
-      openDump: () => options.kernel.openDump(),
+      // What is expected is not merged: it is over in minutes, and its sessions are.
+      openDump: () => options.kernel.openDump(false),
       giving: () => this.state.giving,
       onChunk: (bytes, count, more) => this.input({ kind: "merge-chunk", bytes, count, more }),
       onError: (error) => {
@@ -334,8 +347,7 @@ export class LogReceiver {
     let refused = 0;
     try {
       const result = this.#options.kernel.writer.apply(bytes, count, generation);
-      for (const kind of ["created", "updated", "deleted", "replaced", "absent"] as const)
-        this.#count(kind, result[kind]);
+      for (const kind of APPLIED) this.#count(kind, result[kind]);
       for (const [code, times] of Object.entries(result.refused)) {
         this.#count(`refused-${code}`, times);
         refused += times;

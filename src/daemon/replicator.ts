@@ -370,6 +370,7 @@ class RunningReplicator implements Replicator {
     this.#hello = hello;
     const { configuration } = this.#options;
     this.#kernel.setRefreshed((this.#link.version ?? 1) >= REFRESHES_SINCE);
+    this.#kernel.events.expectations = (this.#link.version ?? 1) >= 2;
     configuration.up(hello, this.#link.version ?? 1, (message) => this.#link.send(message));
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };

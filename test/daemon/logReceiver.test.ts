@@ -65,7 +65,7 @@ class World {
           close: () => this.calls.push("walk closed"),
         }),
       },
-      linkIds: [1, 2],
+      linkIds: () => [1, 2],
       // As the connection does: records are a view, and encoded at once.
       send: (message) =>
         this.sent.push(
