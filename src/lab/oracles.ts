@@ -40,6 +40,8 @@ export interface Comparison {
   readonly difference: Difference;
   /** How long it took until they were equal, or until it was given up. */
   readonly waitedMs: number;
+  /** The part of it that the last reading of both tables took. */
+  readonly readMs: number;
 }
 
 /**
@@ -63,12 +65,14 @@ export async function compareNodes(
     return apart <= OWN_ENTRIES_MAX || stuck === STUCK_READINGS ? true : null;
   });
   for (;;) {
+    const readingMs = performance.now();
     const one = await readTable(active);
     const other = await readTable(standby);
     const difference = compareTables(one, other);
     const waitedMs = performance.now() - startMs;
+    const readMs = performance.now() - readingMs;
     if (isEqual(difference) || waitedMs >= timeoutMs)
-      return { active: one.size, standby: other.size, difference, waitedMs };
+      return { active: one.size, standby: other.size, difference, waitedMs, readMs };
     onWaiting(difference);
     await sleep(Math.min(1000, 100 + one.size / 100));
   }

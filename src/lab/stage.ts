@@ -8,7 +8,7 @@ import { type Difference, isEqual } from "./conntrackText.ts";
 import type { KindCell } from "./kinds.ts";
 import { countLeaks, type LeakCounter } from "./leaks.ts";
 import { type Load, type PingReport, startLoad } from "./load.ts";
-import { compareNodes } from "./oracles.ts";
+import { type Comparison, compareNodes } from "./oracles.ts";
 import type { NamedDifference, Outcome, Takeover } from "./outcome.ts";
 import { type NodeName, otherNode } from "./pair.ts";
 import { type StallMeter, startStallMeter } from "./stallMeter.ts";
@@ -164,8 +164,8 @@ async function highestTerm(world: World): Promise<number> {
   return Math.max(views.a?.heart?.term ?? 0, views.b?.heart?.term ?? 0);
 }
 
-/** Compares both kernels' tables, waiting for equality within a bound; notes what it found. */
-export async function becomeEqual(stage: Stage, when: string): Promise<void> {
+/** Compares both kernels' tables, waiting for equality within a bound; notes what it found, and gives it back. */
+export async function becomeEqual(stage: Stage, when: string): Promise<Comparison> {
   const { pids } = stage.world;
   const { background, progress } = stage.options;
   const compared = await compareNodes(
@@ -182,6 +182,7 @@ export async function becomeEqual(stage: Stage, when: string): Promise<void> {
       ? `${when} both kernels hold the same ${compared.active} sessions (${(compared.waitedMs / 1000).toFixed(1)} s)`
       : `${when} the kernels differ: ${difference.missing} missing, ${difference.extra} extra, ${difference.wrong} wrong`,
   );
+  return compared;
 }
 
 /** What is waited for, in the words of its first samples, once it has lasted. */

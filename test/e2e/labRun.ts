@@ -16,7 +16,6 @@ export const REPLICATION: readonly ScenarioName[] = [
   "reboot-standby",
   "mid-snapshot",
   "stale",
-  "damaged",
   "sync-lost",
   "paths-cut",
   "loss",

@@ -146,8 +146,9 @@ async function slowStandby(stage: Stage): Promise<void> {
     signalProcess(world, standby, "daemon", "SIGCONT");
     const startMs = nowMs();
     world.note("it goes on");
-    await becomeEqual(stage, "after the standby's daemon went on");
-    const tookMs = nowMs() - startMs;
+    const { readMs } = await becomeEqual(stage, "after the standby's daemon went on");
+    // Reading 150,000 sessions twice takes the laboratory seconds, which are not the pair's.
+    const tookMs = nowMs() - startMs - readMs;
     most = Math.max(most, daemonMiB(stage, active));
     stage.notes.push(
       `${udp} sessions in ${seconds.toFixed(1)} s while the standby's daemon stood still; equal ${(tookMs / 1000).toFixed(1)} s after it went on.`,
