@@ -5,14 +5,16 @@
 import {
   CTA_MARK,
   CTA_MARK_MASK,
+  CTA_STATUS,
+  CTA_STATUS_MASK,
   IPCTNL_MSG_CT_GET,
   IPCTNL_MSG_CT_NEW,
   NFNL_SUBSYS_CTNETLINK,
   readConntrack,
 } from "../wire/conntrack.ts";
 import { MessageWriter, NLM_F_DUMP } from "../wire/netlink.ts";
-import { RecordBatch, recordEnd, SessionOperation } from "../wire/session.ts";
-import { SessionFields } from "../wire/sessionFields.ts";
+import { type RecordBatch, SessionOperation } from "../wire/session.ts";
+import { IPS_EXPECTED, SessionFields } from "../wire/sessionFields.ts";
 import { SessionPolicy } from "../wire/sessionPolicy.ts";
 import {
   type ExpectationTeller,
@@ -32,6 +34,8 @@ export interface SessionDumpOptions {
   readonly family?: 4 | 6;
   /** Only entries with `(mark & mask) === value`: the kernel then copies no others. */
   readonly mark?: { readonly value: number; readonly mask: number };
+  /** Only entries that a helper expected, where the kernel can tell (5.17); a scan's. */
+  readonly expected?: true;
   /** Which of the pair's sessions become records (a dump, not a scan); default DEFAULT_SENDING. */
   readonly policy?: SessionPolicy;
   /** A dump ends with what the helpers of those sessions expect; for a peer of protocol version 2. */
@@ -50,15 +54,19 @@ export interface SessionDump {
 /** Starts a dump, in the network namespace of the calling thread. */
 export function openSessionDump(options: SessionDumpOptions = {}): SessionDump {
   const policy = options.policy ?? new SessionPolicy();
-  const scan = openSessionScan(options);
-  let teller: ExpectationTeller | null = null;
+  const open: { close(): void }[] = [];
+  const opened = <T extends { close(): void }>(each: T): T => {
+    open.push(each);
+    return each;
+  };
   try {
-    if (options.expectations !== true) return new Dump(scan, policy, null);
-    teller = openExpectationTeller(policy);
-    return new Dump(scan, policy, { teller, table: openExpectationTable() });
+    const sessions = opened(openSessionScan(options));
+    const expected = opened(openSessionScan({ ...options, expected: true }));
+    if (options.expectations !== true) return new Dump([sessions, expected], policy, null);
+    const teller = opened(openExpectationTeller(policy));
+    return new Dump([sessions, expected], policy, { teller, table: openExpectationTable() });
   } catch (error) {
-    scan.close();
-    teller?.close();
+    for (const each of open) each.close();
     throw error;
   }
 }
@@ -68,54 +76,73 @@ interface Expectations {
   readonly table: TableDump;
 }
 
-/** Sessions; behind them those that a helper expected, so that their masters come first; behind them what is expected. */
+/**
+ * Sessions; behind them, where there are any, those that a helper expected, so that their masters come first; behind them
+ * what is expected. Each part is read when its turn has come: nothing that is said is older than a chunk.
+ */
 class Dump implements SessionDump {
-  readonly #scan: SessionScan;
+  readonly #sessions: SessionScan;
+  readonly #expected: SessionScan;
   readonly #policy: SessionPolicy;
-  readonly #expected = new RecordBatch();
-  #expectedAt = 0;
   readonly #expectations: Expectations | null;
   #batch: RecordBatch | null = null;
-  #sessionsDone = false;
+  #part: "sessions" | "expected" | "expectations" = "sessions";
+  #hasExpected = false;
 
-  constructor(scan: SessionScan, policy: SessionPolicy, expectations: Expectations | null) {
-    this.#scan = scan;
+  constructor(
+    scans: readonly [SessionScan, SessionScan],
+    policy: SessionPolicy,
+    expectations: Expectations | null,
+  ) {
+    [this.#sessions, this.#expected] = scans;
     this.#policy = policy;
     this.#expectations = expectations;
   }
 
   next(batch: RecordBatch): boolean {
     this.#batch = batch;
-    if (!this.#sessionsDone) {
-      this.#sessionsDone = !this.#scan.next(this.#take);
-      return !this.#sessionsDone || this.#expected.count > 0 || this.#expectations !== null;
+    switch (this.#part) {
+      case "sessions":
+        if (this.#sessions.next(this.#take)) return true;
+        this.#part = this.#hasExpected ? "expected" : "expectations";
+        return this.#hasExpected || this.#expectations !== null;
+      case "expected":
+        if (this.#expected.next(this.#takeExpected)) return true;
+        this.#part = "expectations";
+        return this.#expectations !== null;
+      case "expectations": {
+        if (this.#expectations === null) return false;
+        const { teller, table } = this.#expectations;
+        return table.next(
+          (from, start, end) => teller.told(from, start, end, batch) !== ExpectationTold.NoRoom,
+        );
+      }
     }
-    const { bytes, length } = this.#expected;
-    while (this.#expectedAt < length) {
-      const end = recordEnd(bytes, this.#expectedAt, length);
-      if (!batch.copy(bytes, this.#expectedAt, end)) return true;
-      this.#expectedAt = end;
-    }
-    if (this.#expectations === null) return false;
-    const { teller, table } = this.#expectations;
-    return table.next((from, start, end) => teller.told(from, start, end, batch) !== ExpectationTold.NoRoom);
   }
 
   close(): void {
-    this.#scan.close();
+    this.#sessions.close();
+    this.#expected.close();
     this.#expectations?.teller.close();
     this.#expectations?.table.close();
   }
 
   readonly #take = (fields: SessionFields): boolean => {
-    const batch = this.#batch;
-    if (batch === null || batch.full) return false;
-    if (this.#policy.recordFor(fields) === 0) return true;
-    // Few, and more than fit are sent as they come: a standby that has no master yet leaves it out.
-    const into = fields.hasMaster && !this.#expected.full ? this.#expected : batch;
-    into.append(SessionOperation.Create, fields);
+    if ((fields.status & IPS_EXPECTED) === 0) return this.#append(fields);
+    this.#hasExpected = true;
     return true;
   };
+
+  /** Kernels before 5.17 tell of all sessions, whatever is asked for. */
+  readonly #takeExpected = (fields: SessionFields): boolean =>
+    (fields.status & IPS_EXPECTED) === 0 || this.#append(fields);
+
+  #append(fields: SessionFields): boolean {
+    const batch = this.#batch;
+    if (batch === null || batch.full) return false;
+    if (this.#policy.recordFor(fields) !== 0) batch.append(SessionOperation.Create, fields);
+    return true;
+  }
 }
 
 /** As a dump, for any entry of the table and any purpose. */
@@ -133,6 +160,7 @@ export function openSessionScan(options: SessionDumpOptions = {}): SessionScan {
   const request = new MessageWriter(TYPE_GET, NLM_F_DUMP).fixed(Uint8Array.of(family, 0, 0, 0));
   if (options.mark !== undefined)
     request.be32(CTA_MARK, options.mark.value).be32(CTA_MARK_MASK, options.mark.mask);
+  if (options.expected === true) request.be32(CTA_STATUS, IPS_EXPECTED).be32(CTA_STATUS_MASK, IPS_EXPECTED);
   return new Scan(new TableDump(OPERATION, TYPE_NEW, request));
 }
 

@@ -4,11 +4,16 @@
 
 import { LINK_ID_MAX, MARK_GENERATION_MASK, MARK_GENERATION_SHIFT, MARK_LINK_MASK } from "../base/limits.ts";
 import { CTA_MARK, CTA_MARK_MASK, IPCTNL_MSG_CT_DELETE, NFNL_SUBSYS_CTNETLINK } from "../wire/conntrack.ts";
+import { readExpectationMessage } from "../wire/conntrackExpect.ts";
+import { ExpectationFields, isCarried } from "../wire/expectation.ts";
 import { MessageWriter, NETLINK_NETFILTER } from "../wire/netlink.ts";
 import { type RecordBatch, SessionOperation } from "../wire/session.ts";
-import type { SessionFields } from "../wire/sessionFields.ts";
+import { SessionFields } from "../wire/sessionFields.ts";
+import { lookUpMaster, openExpectationTable } from "./expectationTeller.ts";
 import { NetlinkSocket } from "./netlink.ts";
-import { openSessionScan, type SessionDump } from "./sessionDump.ts";
+import { openSessionScan, type SessionDump, type SessionScan } from "./sessionDump.ts";
+import { openSessionExchange, type SessionExchange } from "./sessionExchange.ts";
+import type { TableDump } from "./tableDump.ts";
 
 const GENERATIONS = [0, 1, 2, 3] as const;
 
@@ -53,21 +58,60 @@ export function purgeGeneration(linkIds: readonly number[], generation: number):
 }
 
 /**
- * Every entry of the pair's, whatever its state, as a delete record: the session's key. One netlink datagram a step, as
- * `openSessionDump`; in the network namespace of the calling thread.
+ * Every entry of the pair's, whatever its state, as a delete record: the session's key; behind them what is expected on
+ * account of them. One netlink datagram a step, as `openSessionDump`; in the network namespace of the calling thread.
  */
 export function openKeyDump(): SessionDump {
   const scan = openSessionScan();
-  const visit = { batch: null as RecordBatch | null };
-  const take = (fields: SessionFields): boolean => {
+  const open: { close(): void }[] = [scan];
+  try {
+    const kernel = openSessionExchange(1);
+    open.push(kernel);
+    return new KeyDump(scan, kernel, openExpectationTable());
+  } catch (error) {
+    for (const each of open) each.close();
+    throw error;
+  }
+}
+
+class KeyDump implements SessionDump {
+  readonly #scan: SessionScan;
+  readonly #kernel: SessionExchange;
+  readonly #table: TableDump;
+  readonly #fields = new ExpectationFields();
+  readonly #master = new SessionFields();
+  #batch: RecordBatch | null = null;
+  #sessionsDone = false;
+
+  constructor(scan: SessionScan, kernel: SessionExchange, table: TableDump) {
+    this.#scan = scan;
+    this.#kernel = kernel;
+    this.#table = table;
+  }
+
+  next(batch: RecordBatch): boolean {
+    this.#batch = batch;
+    if (this.#sessionsDone) return this.#table.next(this.#takeExpectation);
+    this.#sessionsDone = !this.#scan.next(this.#take);
+    return true;
+  }
+
+  close(): void {
+    this.#scan.close();
+    this.#table.close();
+    this.#kernel.close();
+  }
+
+  readonly #take = (fields: SessionFields): boolean => {
     if ((fields.mark & MARK_LINK_MASK) === 0) return true;
-    return visit.batch?.append(SessionOperation.Delete, fields) === true;
+    return this.#batch?.append(SessionOperation.Delete, fields) === true;
   };
-  return {
-    next(batch) {
-      visit.batch = batch;
-      return scan.next(take);
-    },
-    close: () => scan.close(),
+
+  readonly #takeExpectation = (bytes: Uint8Array, start: number, end: number): boolean => {
+    const fields = this.#fields;
+    if (!readExpectationMessage(bytes, start, end, fields) || !isCarried(fields)) return true;
+    const master = lookUpMaster(this.#kernel, fields, this.#master);
+    if (master === null || (master.mark & MARK_LINK_MASK) === 0) return true;
+    return this.#batch?.appendExpectation(SessionOperation.Delete, fields) === true;
   };
 }

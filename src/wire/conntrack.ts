@@ -43,6 +43,7 @@ export const CTA_SEQ_ADJ_REPLY = 16;
 export const CTA_ZONE = 18;
 export const CTA_MARK_MASK = 21;
 export const CTA_LABELS = 22;
+export const CTA_STATUS_MASK = 26;
 export const CTA_TUPLE_IP = 1;
 export const CTA_TUPLE_PROTO = 2;
 export const CTA_TUPLE_ZONE = 3;

@@ -21,6 +21,7 @@ import {
 } from "../../src/kernel/libc.ts";
 import { openSessionDump } from "../../src/kernel/sessionDump.ts";
 import { openSessionEvents, type SessionEvents } from "../../src/kernel/sessionEvents.ts";
+import { openKeyDump } from "../../src/kernel/sessionGenerations.ts";
 import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
 import { isExpectation } from "../../src/wire/expectation.ts";
 import { decodeExpectation } from "../../src/wire/expectationRecord.ts";
@@ -120,6 +121,10 @@ describe("expectations", inNamespace, () => {
     assert.deepEqual(refused, {});
     assert.deepEqual(expected(world.standby), []);
     assert.deepEqual(table(world.standby), table(world.active));
+    // Read as a table, a session comes behind its master, wherever the kernel keeps them.
+    const all = dumped();
+    assert.deepEqual(summary(all), ["create session 6 40021", "create session 6 20"]);
+    assert.deepEqual(apply(all, 2).updated, 2);
     // It knows its master there, too.
     const master = sessionsOf(dumpOf(world.standby)).find(({ original }) => original.a === 20);
     assert.equal(master?.operation === "create" && master.state.master?.original.a, 40021);
@@ -219,6 +224,8 @@ describe("expectations", inNamespace, () => {
     plain.close();
     assert.deepEqual(summary(batch), ["create session 6 40021"]);
     apply(all, 2);
+    assert.deepEqual(keysOf(world.standby), keysOf(world.active));
+    assert.deepEqual(keysOf(world.active), ["delete session 6 40021", "delete expected 6 192.0.2.1:51220"]);
     world.standby.run(() => {
       // What is expected on account of a session that is not the pair's stays.
       assert.equal(writer.sweep([1], 2), 0);
@@ -298,6 +305,14 @@ function summary(batch: RecordBatch): string[] {
 }
 
 const text = (address: Uint8Array): string => (address.length === 4 ? address.join(".") : "2001:db8::2");
+
+function keysOf(space: Namespace): string[] {
+  const batch = new RecordBatch();
+  const dump = space.run(() => openKeyDump());
+  while (dump.next(batch));
+  dump.close();
+  return summary(batch);
+}
 
 function dumpOf(space: Namespace): RecordBatch {
   const batch = new RecordBatch();
