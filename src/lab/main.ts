@@ -72,7 +72,8 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
     missing.push(own);
   }
   const more = options.up || options.scenario === null ? undefined : specOf(options.scenario).more;
-  const sessions = options.up ? 0 : options.live + options.background + (more?.sessions ?? 0);
+  const besides = (options.short ? more?.short : undefined) ?? more?.sessions ?? 0;
+  const sessions = options.up ? 0 : options.live + options.background + besides;
   const connections = Math.max(options.live, more?.connections ?? 0);
   missing.push(missingConntrackRoom(sessions), missingDescriptors(connections));
   if (userNamespace && options.scenario !== null && specOf(options.scenario).starved === true)
