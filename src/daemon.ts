@@ -97,6 +97,7 @@ class Daemon {
   #hung = false;
   readonly #dresser: Dresser;
   #isStarted = false;
+  readonly #whole = Promise.withResolvers<void>();
   #stopAsked = false;
   #stopping: Promise<void> | null = null;
   /** It has ended in order to be replaced: everything in the kernel stays, and so does heart. */
@@ -168,7 +169,8 @@ class Daemon {
       config,
       ...openKeptStore(config.stateDirectory, log),
       running: () => this.#config,
-      effect: (next) => this.#reconfigurer.apply(next),
+      // The peer may offer a newer one before the kernel is dressed.
+      effect: (next) => this.#whole.promise.then(() => this.#reconfigurer.apply(next)),
       log,
       onChange: () => this.#report(),
     });
@@ -214,6 +216,7 @@ class Daemon {
     process.on("SIGHUP", () => void this.#restart("daemon").catch((error: Error) => log(error.message)));
     log("ready to serve");
     this.#isStarted = true;
+    this.#whole.resolve();
     if (this.#stopAsked) void this.stop();
   }
 

@@ -23,7 +23,7 @@ export interface ConfigStore {
   put(header: VersionHeader, text: string, pending: boolean): void;
   /** A version that was put is in force, and nothing is on its way. */
   keep(id: string): void;
-  /** Nothing is on its way. */
+  /** Nothing is on its way; what was, is forgotten, unless it was kept before it was on its way. */
   drop(): void;
   close(): void;
 }
@@ -35,7 +35,8 @@ const SCHEMA = `
     id TEXT PRIMARY KEY, parent TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, textDigest TEXT NOT NULL,
     origin TEXT NOT NULL, node TEXT NOT NULL, author TEXT NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,
     text TEXT NOT NULL) STRICT;
-  CREATE TABLE place (name TEXT PRIMARY KEY, id TEXT NOT NULL REFERENCES version(id)) STRICT;
+  CREATE TABLE place (
+    name TEXT PRIMARY KEY, id TEXT NOT NULL REFERENCES version(id), fresh INTEGER NOT NULL) STRICT;
   PRAGMA user_version = ${LAYOUT};`;
 const COLUMNS = "id, parent, number, digest, textDigest, origin, node, author, message, at";
 /** The oldest that may go: neither in force nor on its way. */
@@ -158,19 +159,19 @@ class SqliteStore implements ConfigStore {
   put(header: VersionHeader, text: string, pending: boolean): void {
     this.#change(() => {
       const { id, parent, number, digest, textDigest, origin, node, author, message, at } = header;
-      this.#database
+      const { changes } = this.#database
         .prepare(
           `INSERT INTO version (${COLUMNS}, text) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
         )
         .run(id, parent, number, digest, textDigest, origin, node, author, message, at, text);
-      if (pending) this.#place("pending", id);
+      if (pending) this.#place("pending", id, changes > 0);
       this.#prune();
     });
   }
 
   keep(id: string): void {
     this.#change(() => {
-      this.#place("head", id);
+      this.#place("head", id, false);
       this.#database.exec("DELETE FROM place WHERE name = 'pending'");
     });
   }
@@ -178,7 +179,15 @@ class SqliteStore implements ConfigStore {
   drop(): void {
     // Said often, and mostly of nothing: no write for that.
     if (this.pending() === null) return;
-    this.#change(() => this.#database.exec("DELETE FROM place WHERE name = 'pending'"));
+    this.#change(() => {
+      const row = this.#database
+        .prepare("DELETE FROM place WHERE name = 'pending' RETURNING id, fresh")
+        .get();
+      if (row?.fresh !== 1) return;
+      this.#database
+        .prepare("DELETE FROM version WHERE id = ? AND id NOT IN (SELECT id FROM place)")
+        .run(String(row.id));
+    });
   }
 
   close(): void {
@@ -196,10 +205,10 @@ class SqliteStore implements ConfigStore {
     return row === undefined ? null : headerOf(row);
   }
 
-  #place(name: "head" | "pending", id: string): void {
+  #place(name: "head" | "pending", id: string, fresh: boolean): void {
     this.#database
-      .prepare("INSERT INTO place (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id")
-      .run(name, id);
+      .prepare("INSERT OR REPLACE INTO place (name, id, fresh) VALUES (?, ?, ?)")
+      .run(name, id, fresh ? 1 : 0);
   }
 
   #prune(): void {

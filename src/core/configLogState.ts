@@ -219,8 +219,10 @@ export function stateMessage(state: ConfigLogState): MessageOf<"configurationSta
 }
 
 /** A version that one node has and the other never heard of. */
-const originWords = ({ origin, node }: VersionHeader): string =>
-  origin === "import" ? `found on the disk of ${node}, edited by hand` : `made on ${node}`;
+function originWords({ origin, node, parent }: VersionHeader): string {
+  if (origin !== "import") return `made on ${node}`;
+  return parent === NO_VERSION ? `with which ${node} was set up` : `written by hand on ${node}`;
+}
 
 /**
  * Why the two nodes do not run with the same configuration, in words; null where they do, where the peer is not connected, and

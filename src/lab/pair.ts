@@ -70,10 +70,9 @@ export function writePairFiles(options: PairOptions): Readonly<Record<NodeName, 
     files[node.name] = join(own, "node.yaml");
     writeFileSync(files[node.name], nodeFile(node, own));
   }
-  writeFileSync(
-    join(directory, "pair.yaml"),
-    pairFile(topology, { keys, ...(seed === undefined ? {} : { seed }) }),
-  );
+  const text = pairFile(topology, { keys, ...(seed === undefined ? {} : { seed }) });
+  // Each has one of its own, as on two machines.
+  for (const { name } of topology.nodes) writeFileSync(join(directory, name, "pair.yaml"), text);
   return files;
 }
 

@@ -1,4 +1,4 @@
-// The configuration of the laboratory's pair, as a user would write it: one file for both nodes, one for each. Pure.
+// The configuration of the laboratory's pair, as a user would write it: one text for both nodes, a few lines for each. Pure.
 
 import type { NodeSpec, Topology } from "./topology.ts";
 
@@ -48,7 +48,7 @@ export function pairFile(topology: Topology, options: PairFileOptions): string {
 export function nodeFile(node: NodeSpec, directory: string): string {
   return [
     `node: ${node.name}`,
-    "pair: ../pair.yaml",
+    "pair: pair.yaml",
     "key: node.key",
     `state: ${directory}/state`,
     `runtime: ${directory}/run`,

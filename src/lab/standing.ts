@@ -68,12 +68,12 @@ function describeWorld(world: World, active: NodeName, userNamespace: boolean): 
         {
           ...node,
           file: pair.files[node.name],
+          pairFile: `${world.directory}/${node.name}/pair.yaml`,
           processes: pair.processes(node.name),
           log: `${world.directory}/${node.name}.log`,
         },
       ]),
     ),
-    pairFile: `${world.directory}/pair.yaml`,
     lan: { gateway: [topology.lan.shared4, topology.lan.shared6], hosts: topology.hosts },
     links: topology.links,
     servers: {

@@ -100,6 +100,28 @@ test("putting twice changes nothing, dropping nothing succeeds, a version that w
   assert.equal(store.head(), null);
 });
 
+test("what was on its way and is dropped is forgotten; what was kept before is not", () => {
+  const store = openStore();
+  const first = version(null, "one");
+  const second = version(first, "two");
+  store.put(first, "one", false);
+  store.keep(first.id);
+  store.put(second, "two", true);
+  store.drop();
+  assert.deepEqual([...store.history().keys()], [first.id]);
+  store.put(second, "two", false);
+  store.put(second, "two", true);
+  store.drop();
+  store.put(first, "one", true);
+  store.drop();
+  assert.deepEqual([...store.history().keys()], [first.id, second.id]);
+  const third = version(second, "three");
+  store.put(third, "three", true);
+  store.keep(third.id);
+  store.drop();
+  assert.deepEqual(store.head(), third);
+});
+
 test("the oldest go where there are too many, or too much; never what is in force or on its way", () => {
   for (const limits of [
     { versions: 5, bytes: 1e9 },

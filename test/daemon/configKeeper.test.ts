@@ -179,7 +179,7 @@ test("edited by hand on one node: both say so and show it, nothing is guessed, a
   for (const { keeper } of Object.values(nodes))
     assert.match(
       keeper.difference ?? "",
-      /version 2 \([0-9a-f]{8}\), found on the disk of b, edited by hand/,
+      /version 1 .*, with which a was set up; .*version 2 \([0-9a-f]{8}\), written by hand on b: which|version 2 \([0-9a-f]{8}\), written by hand on b; .*version 1 .*, with which a was set up: which/,
     );
   assert.equal(await nodes.a.shown(null, "peer"), heavier);
   await assert.rejects(nodes.a.apply(lighter), /which one is right.*diff peer.*--replace-peer/s);
