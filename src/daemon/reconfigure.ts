@@ -20,8 +20,6 @@ import type { HeartLink } from "./heartLink.ts";
 import type { SlotKeeper } from "./slotKeeper.ts";
 import type { Wardrobe } from "./wardrobe.ts";
 
-/** The peer has the configuration as well by then, or it will be told later, by the paths that stay. */
-const LINGER_MS_MAX = 30_000;
 const LOOK_MS = 100;
 /** Heart looks at its gate every 15 ms and tells of it every 500. */
 const GATE_LOOK_MS = 700;
@@ -48,8 +46,6 @@ export interface ReconfigurerOptions {
   /** `config` is in force: whatever else of the daemon goes by it does so from now on. Rejects where that is refused. */
   readonly follow: (config: Config, renewsLog: boolean) => Promise<void>;
   readonly log: (line: string) => void;
-  /** For tests. */
-  readonly lingerMs?: number;
 }
 
 export class Reconfigurer {
@@ -211,7 +207,10 @@ export class Reconfigurer {
     return words;
   }
 
-  /** `wide` has paths that the configuration in force has not: they stay until the peer needs them no more. */
+  /**
+   * `wide` has paths that the configuration in force has not. They stay until the peer has it as well: one that is away may come back
+   * with the one before, and could not be told by others.
+   */
   #waitForPeer(wide: Config): void {
     const config = this.#config;
     if (wide.paths.length === config.paths.length) return;
@@ -222,10 +221,9 @@ export class Reconfigurer {
 
   async #narrow(wide: Config, config: Config, signal: AbortSignal): Promise<void> {
     const { heart, wardrobe, follow, log } = this.#options;
-    const deadline = performance.now() + (this.#options.lingerMs ?? LINGER_MS_MAX);
     const isThere = (): boolean =>
       heart()?.state?.peer.configurationDigest === config.digest.slice(0, DIGEST_DIGITS);
-    while (!isThere() && performance.now() < deadline && !signal.aborted) await sleep(LOOK_MS);
+    while (!isThere() && !signal.aborted) await sleep(LOOK_MS);
     if (signal.aborted) return;
     try {
       await heart()?.configure(config);

@@ -11,6 +11,7 @@ import {
   type DressPlan,
   forwardingSettings,
   IPV6_FORWARDING_EVERYWHERE,
+  PORT_SETTING,
   plan,
   type ServicePlan,
   type Setting,
@@ -63,6 +64,7 @@ export function createInterfaces(config: Config): string[] {
       changes.push(...removeLeftInterfaces(socket, links, wanted));
       for (const service of wanted.services)
         changes.push(...createService(socket, service, links, created), ...addressService(socket, service));
+      changes.push(...releasePorts(keeper, wanted));
     } catch (error) {
       for (const device of created) deleteLink(socket, device);
       if (!dressedBefore) keeper.restore();
@@ -178,6 +180,14 @@ function removeLeftInterfaces(
     .filter((link) => isOurs(link) && !names.has(link.name))
     .filter((link) => deleteLink(socket, link.name))
     .map((link) => `interface ${link.name}: removed, not in the configuration`);
+}
+
+/** Settings of ports that the configuration does not know (any more): the only ones that come and go with it. */
+function releasePorts(keeper: SettingsKeeper, wanted: DressPlan): string[] {
+  const paths = new Set(wanted.settings.map(({ path }) => path));
+  return keeper
+    .restore((path) => PORT_SETTING.test(path) && !paths.has(path))
+    .map((path) => `setting ${path}: as it was`);
 }
 
 function createService(

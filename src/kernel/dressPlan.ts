@@ -143,6 +143,9 @@ export const IPV6_FORWARDING_EVERYWHERE: Setting = {
   why: "this kernel forwards IPv6 on all interfaces or on none",
 };
 
+/** Paths of the settings that ports have because they carry a service. */
+export const PORT_SETTING = /^net\/ipv4\/conf\/[^/]+\/arp_(ignore|announce)$/;
+
 function portSettings(config: Config): Setting[] {
   const ports = [...new Set(servicesOf(config).map((service) => service.port))];
   const perPort = ports.flatMap((port) => [

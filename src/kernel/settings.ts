@@ -77,16 +77,18 @@ export class SettingsKeeper {
     return writeSetting(setting);
   }
 
-  /** Puts everything back that is still as we left it. Returns the paths. */
-  restore(): readonly string[] {
+  /** Puts everything back that is still as we left it, or what of it `isMeant`. Returns the paths. */
+  restore(isMeant: (path: string) => boolean = () => true): readonly string[] {
     const restored: string[] = [];
-    for (const [path, { was, ours }] of Object.entries(this.#values).reverse()) {
+    const meant = Object.entries(this.#values).filter(([path]) => isMeant(path));
+    for (const [path, { was, ours }] of meant.reverse()) {
       // Somebody else's later change is theirs.
       if (readSetting(path) === ours && writeSetting({ path, value: was, why: "as it was before" }))
         restored.push(path);
       delete this.#values[path];
     }
-    rmSync(join(this.#directory, FILE), { force: true });
+    if (Object.keys(this.#values).length === 0) rmSync(join(this.#directory, FILE), { force: true });
+    else if (meant.length > 0) this.#save();
     return restored;
   }
 

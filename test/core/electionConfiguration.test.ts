@@ -51,10 +51,11 @@ test("a segment comes: the gate stays open in its term, and the newcomer counts 
 
 test("a segment goes: those behind it move up with what is known of them", () => {
   const bench = active(new Bench({ ...three, digest: OLD }), 7);
-  const last = bench.state.segments[2]!.witnessAt;
+  const last = bench.state.segments[2]!;
   const config = { ...three, segments: [three.segments[0]!, three.segments[2]!] };
   bench.turn({ kind: "configuration", config, origins: [0, 2], carriers: [true, true] });
-  assert.equal(bench.state.segments[1]!.witnessAt, last);
+  assert.equal(bench.state.segments[1], last);
+  assert.equal(bench.state.segments.length, 2);
   const said = heartbeats(bench.run(50, () => STANDBY)).at(-1)!;
   assert.deepEqual([said.carrier, said.witnessed], [3, 3]);
 });

@@ -374,3 +374,24 @@ test("golden: the datagrams of docs/protocol.md §3", () => {
   assertGolden("datagram-third", third);
   assert.equal(verdict(b.open(third)), "proven: active");
 });
+
+test("keys are changed under way: what was proven under one that stays goes on, under one that goes it ends", () => {
+  const a = start("a", 0xa1);
+  const b = start("b", 0xb1);
+  meet(a, b);
+  a.trust([...listed.b, publicOf(keys.bNext)]);
+  assert.equal(verdict(a.open(b.seal(body("still")))), "proven: still");
+  const next = start("b", 0xb2, keys.bNext);
+  // Every eleventh datagram is sealed for another key than the established one.
+  for (let turn = 0; turn < 8; turn++) meet(a, next);
+  assert.equal(verdict(a.open(next.seal(body("next")))), "proven: next");
+  a.trust([publicOf(keys.bNext)]);
+  assert.equal(verdict(a.open(next.seal(body("alone")))), "proven: alone");
+  assert.equal(verdict(a.open(start("b", 0xb3).seal(body("former")))), "unauthenticated");
+  assert.throws(() => a.trust(["ed25519:nonsense"]), { code: "PEER_KEY_MALFORMED" });
+  assert.equal(verdict(a.open(next.seal(body("as before")))), "proven: as before");
+  a.trust(listed.b);
+  assert.equal(verdict(a.open(next.seal(body("gone")))), "unauthenticated");
+  meet(a, b);
+  assert.equal(verdict(a.open(b.seal(body("back")))), "proven: back");
+});
