@@ -83,7 +83,7 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
 	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated \
-	  reboot-standby mid-snapshot stale damaged sync-lost paths-cut loss on-off storm slow-standby churn idle-call; do \
+	  reboot-standby mid-snapshot stale damaged sync-lost paths-cut loss on-off storm slow-standby churn idle-call apply apply-broken drift rollback; do \
 	  play --scenario $$name; \
 	done; \
 	exit $$status

@@ -149,6 +149,26 @@ const SPECS = {
     gapMaxMs: 100,
     ownDisk: true,
   },
+  apply: {
+    happened:
+      "Other weights and a third link were applied while sessions ran; then the role was handed over.",
+    lossless: true,
+    more: { sessions: 20_000 },
+  },
+  "apply-broken": {
+    happened: "Files were applied that had to be refused, each for another reason.",
+    lossless: true,
+  },
+  drift: {
+    happened:
+      "The standby booted with another file than the active's; twice, and each time one of them was chosen.",
+    lossless: true,
+  },
+  rollback: {
+    happened: "Other weights were applied while sessions ran, and taken back.",
+    lossless: true,
+    more: { sessions: 20_000 },
+  },
   "idle-call": {
     happened:
       "A call and an idle session outlasted their protocols' times, flows ended without a word, and the active died.",
@@ -264,6 +284,10 @@ export const COMPLAINTS: Readonly<
   },
   "complaint-13": { scenario: "crash", about: "after a failover a session leaves through another link" },
   "complaint-14": { scenario: "handover", about: "a planned change loses pings" },
+  "complaint-24": {
+    scenario: "drift",
+    about: "the nodes' configurations drift apart, and what is synchronised lands on the wrong interface",
+  },
   "complaint-18": { scenario: "flap", about: "failover works once, and then never again" },
 };
 

@@ -58,6 +58,9 @@ export interface Roles {
   readonly reasons: readonly string[];
 }
 
+/** Each node has its own copy of the pair's file, as on two machines. */
+export const pairFileOf = (directory: string, node: NodeName): string => join(directory, node, "pair.yaml");
+
 /** Writes keys and configuration of both nodes; returns their node files. */
 export function writePairFiles(options: PairOptions): Readonly<Record<NodeName, string>> {
   const { topology, directory, seed } = options;
@@ -71,8 +74,7 @@ export function writePairFiles(options: PairOptions): Readonly<Record<NodeName, 
     writeFileSync(files[node.name], nodeFile(node, own));
   }
   const text = pairFile(topology, { keys, ...(seed === undefined ? {} : { seed }) });
-  // Each has one of its own, as on two machines.
-  for (const { name } of topology.nodes) writeFileSync(join(directory, name, "pair.yaml"), text);
+  for (const { name } of topology.nodes) writeFileSync(pairFileOf(directory, name), text);
   return files;
 }
 

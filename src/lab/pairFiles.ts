@@ -1,6 +1,6 @@
 // The configuration of the laboratory's pair, as a user would write it: one text for both nodes, a few lines for each. Pure.
 
-import type { NodeSpec, Topology } from "./topology.ts";
+import type { LinkSpec, NodeSpec, Topology } from "./topology.ts";
 
 export interface PairFileOptions {
   /** Public keys as `understudy keygen` prints them. */
@@ -9,18 +9,21 @@ export interface PairFileOptions {
   readonly seed?: number;
 }
 
+/** One element of `links`. */
+export const linkLines = (link: LinkSpec): readonly string[] => [
+  `  - id: ${link.id}`,
+  `    name: ${link.name}`,
+  `    interface: ${link.device}`,
+  `    gateway: [${link.v4.gateway}, "${link.v6.gateway}"]`,
+  `    addresses: [${link.v4.shared}/24, "${link.v6.shared}/64"]`,
+  `    weight: ${link.weight}`,
+];
+
 /** Text of `pair.yaml`. */
 export function pairFile(topology: Topology, options: PairFileOptions): string {
   const [a, b] = topology.nodes;
   const { lan } = topology;
-  const links = topology.links.flatMap((link) => [
-    `  - id: ${link.id}`,
-    `    name: ${link.name}`,
-    `    interface: ${link.device}`,
-    `    gateway: [${link.v4.gateway}, "${link.v6.gateway}"]`,
-    `    addresses: [${link.v4.shared}/24, "${link.v6.shared}/64"]`,
-    `    weight: ${link.weight}`,
-  ]);
+  const links = topology.links.flatMap(linkLines);
   return [
     "version: 1",
     "pair: laboratory",

@@ -2,6 +2,7 @@
 
 import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
+import { CONFIGURATION_ACTS } from "./acts/configuration.ts";
 import { CYCLE_ACTS } from "./acts/cycles.ts";
 import { TIME_ACTS } from "./acts/idleCall.ts";
 import { KIND_ACTS } from "./acts/kinds.ts";
@@ -83,6 +84,7 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   ...MASS_ACTS,
   ...KIND_ACTS,
   ...TIME_ACTS,
+  ...CONFIGURATION_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */

@@ -19,7 +19,7 @@ import {
 import type { FaultName } from "./faultWords.ts";
 import { startLoad } from "./load.ts";
 import type { LabContext } from "./options.ts";
-import { createPair, NODES, type NodeName, otherNode, PROGRAM } from "./pair.ts";
+import { createPair, NODES, type NodeName, otherNode, PROGRAM, pairFileOf } from "./pair.ts";
 import { findProgram } from "./requirements.ts";
 import { becomeReady, handOver } from "./stage.ts";
 import { describeTopology } from "./topology.ts";
@@ -68,7 +68,7 @@ function describeWorld(world: World, active: NodeName, userNamespace: boolean): 
         {
           ...node,
           file: pair.files[node.name],
-          pairFile: `${world.directory}/${node.name}/pair.yaml`,
+          pairFile: pairFileOf(world.directory, node.name),
           processes: pair.processes(node.name),
           log: `${world.directory}/${node.name}.log`,
         },

@@ -24,6 +24,10 @@ export const REPLICATION: readonly ScenarioName[] = [
   "slow-standby",
   "churn",
   "idle-call",
+  "apply",
+  "apply-broken",
+  "drift",
+  "rollback",
 ];
 
 export interface LabRun {
