@@ -19,6 +19,7 @@ export const WEIGHT_MAX = 1000;
 export const WEIGHT_DEFAULT = 1;
 export const WITNESSES_MAX = 8;
 export const ROUTES_MAX = 64;
+export const HELPERS_MAX = 16;
 /** Descriptions of sessions that are not replicated: each costs the kernel's filter of session events up to 60 steps. */
 export const SENDING_EXCEPTIONS_MAX = 32;
 /** Logical names that a node's file maps: the LAN, the links and the paths, each with a port of its own. */
@@ -168,6 +169,15 @@ export const REFUSED_RETRY_MS_MAX = 60_000;
 export const SUBSCRIBE_RETRY_MS = 3000;
 /** Slots, links and facts about a node that may be on their way; what changes meanwhile is said once there is room. */
 export const STATE_UNACKNOWLEDGED_MAX = 8;
+/** A recording of the log: how large and how long at most, and unless asked otherwise. */
+export const RECORDING_BYTES_MAX = 1 << 30;
+export const RECORDING_MEGABYTES_DEFAULT = 64;
+export const RECORDING_SECONDS_MAX = 86_400;
+export const RECORDING_SECONDS_DEFAULT = 60;
+/** What of a recording the disk has not taken yet: half a second of a full log. */
+export const RECORDING_QUEUE_BYTES_MAX = 16 << 20;
+/** A capture that is decoded is read as a whole. */
+export const CAPTURE_BYTES_MAX = 1 << 30;
 /** Slots that the standby's kernel refused are tried again this often. */
 export const STATE_RETRY_MS = 1000;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */

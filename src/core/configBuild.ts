@@ -17,6 +17,7 @@ import type { SendingPolicy } from "../wire/sessionPolicy.ts";
 import type { Config, InterfaceAddress, LinkConfig, PathConfig, ServiceConfig } from "./config.ts";
 import type { NodeFile, PairFile } from "./configKeys.ts";
 import type { Located } from "./configTree.ts";
+import { type HelperConfig, helperText } from "./helpers.ts";
 
 /** What is sent where the file says nothing (the same as wire/sessionPolicy.ts has it, which may not be imported here). */
 export const SENDING_DEFAULT: SendingPolicy = {
@@ -117,9 +118,17 @@ export function pairValues(file: PairFile) {
       leaseMs: timers?.lease?.value ?? millis(LEASE_MS_DEFAULT),
       soloLeaseMs: timers?.soloLease?.value ?? millis(SOLO_LEASE_MS_DEFAULT),
     },
+    helpers: helperValues(file),
     replication: sendingValues(file),
     placement: { seed: file.placement?.value.seed?.value ?? placementSeedOf(pair) },
   };
+}
+
+/** In an order of their own; undefined where there are none, for the reason that `sendingValues` has. */
+function helperValues(file: PairFile): readonly HelperConfig[] | undefined {
+  const helpers = valuesOf(file.helpers);
+  if (helpers.length === 0) return undefined;
+  return [...helpers].sort((one, other) => (helperText(one) < helperText(other) ? -1 : 1));
 }
 
 /**
@@ -183,6 +192,7 @@ export function buildConfig(pairFile: PairFile, node: NodeFile, paths: ConfigPat
     paths: pathConfigs,
     timers: values.timers,
     placementSeed: values.placement.seed,
+    helpers: values.helpers ?? [],
     sending: values.replication ?? SENDING_DEFAULT,
     peerKeys: values.nodes[peer].keys,
     ownKeys: values.nodes[self].keys,

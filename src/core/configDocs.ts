@@ -4,6 +4,7 @@
 import { NODE, PAIR } from "./configKeys.ts";
 import { NODE_RULES, PAIR_RULES, type Rule } from "./configRules.ts";
 import { countWords, type Keys, type MapSpec, type Spec } from "./configSpec.ts";
+import { HELPER_NAMES, HELPERS, type HelperName } from "./helpers.ts";
 
 /** A whole pair's file for the documentation, and for the tests: it must hold. */
 export const PAIR_EXAMPLE = `version: 1
@@ -113,6 +114,43 @@ word them, and nothing else. Another policy begins the log anew on a pair that r
 what is sent from now on arrives and what is not sent any more goes.
 `;
 
+const HELPED_FIRST = `## Helpers, and why none reads unasked
+
+Some protocols arrange further sessions in their own words: FTP the connection that carries a file, SIP the media of a call. Behind
+translation such a session only finds its way if the kernel reads those words, rewrites the addresses in them, and expects what they
+announce. A helper does that, for the LAN's sessions to its port:
+`;
+
+const HELPED_LAST = `No helper reads unasked. What it reads, it believes: a page in a browser that is made to speak to port 21 or 5060 of a stranger can
+have the stranger let in to a port of that host. Therefore the kernel assigns none by itself since Linux 4.7, and neither does
+Understudy. Name those that your LAN needs, and no others: a client of passive FTP needs none, nor does SIP with a provider that
+mends the addresses itself (most do; where a helper mends them too, calls may break).
+
+A session keeps the helper that it got when it began, on both nodes; a changed list counts for sessions that begin later. The kernel
+must have the helper and its translation (nf_conntrack_ftp and nf_nat_ftp, and so on: \`modprobe\` both where they are modules);
+a node whose kernel lacks one that is named cannot load its rules, and says so. What becomes of each in a takeover is in
+[protocol.md](protocol.md), §9.4 and §9.6.
+`;
+
+const HELPED_ABOUT: Readonly<Record<HelperName, string>> = {
+  ftp: "the data connections of FTP, active and passive",
+  tftp: "the server's answer, which comes from another port",
+  sip: "calls to a registered telephone, and the media of calls",
+  irc: "DCC: files and conversations between two users (IPv4)",
+  pptp: "the GRE tunnel of PPTP (IPv4); it does not outlive a takeover, and is dialled again",
+  h323: "calls and their media",
+};
+
+/** The helpers as a table. */
+function helped(): string {
+  const rows = HELPER_NAMES.map((name) => {
+    const ports = HELPERS[name].map(({ protocol, port }) => `${protocol} ${port}`).join(", ");
+    return `| \`${name}\` | ${ports} | ${HELPED_ABOUT[name]} |`;
+  });
+  const head = ["| helper | port | what it reads of |", "| --- | --- | --- |"];
+  return [HELPED_FIRST, [...head, ...rows, ""].join("\n"), HELPED_LAST].join("\n");
+}
+
 /** The whole document. */
 export function configurationDocument(): string {
   return [
@@ -120,6 +158,7 @@ export function configurationDocument(): string {
     section("The pair's file", PAIR, PAIR_EXAMPLE, PAIR_RULES),
     DERIVED,
     REPLICATED,
+    helped(),
     section("The node's file", NODE, NODE_EXAMPLE, NODE_RULES),
     machine,
     kinds(),

@@ -9,6 +9,7 @@ import {
   HEARTBEAT_MS_DEFAULT,
   HEARTBEAT_MS_MAX,
   HEARTBEAT_MS_MIN,
+  HELPERS_MAX,
   INTERFACES_MAX,
   KEYS_PER_NODE_MAX,
   LEASE_MS_DEFAULT,
@@ -35,6 +36,7 @@ import {
   FILE,
   FLAG,
   GATEWAY_ADDRESS,
+  HELPER,
   INTERFACE,
   INTERFACE_ADDRESS,
   integer,
@@ -293,6 +295,13 @@ export const PAIR = group("the pair's file", "The same file on both nodes.", {
     "How fast.",
   ),
   placement: optional(PLACEMENT, "the default", "{ seed: 12345 }", "How new sessions are spread."),
+  helpers: optional(
+    list(HELPER, "helpers", { min: 0, max: HELPERS_MAX }),
+    "none",
+    "[ftp, sip, sip:5062]",
+    "Protocols of the LAN's sessions that arrange further sessions, for the kernel to read: see below for which, and for why " +
+      "none is read unasked.",
+  ),
   replication: optional(
     REPLICATION,
     "every session, once both ends have spoken",

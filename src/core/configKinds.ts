@@ -18,6 +18,7 @@ import { CAPACITY_BPS_MAX, CAPACITY_BPS_MIN, NAME_LENGTH_MAX } from "../base/lim
 import { type Millis, millis } from "../base/units.ts";
 import type { InterfaceAddress } from "./config.ts";
 import type { Reading, ScalarSpec, ScalarValue } from "./configSpec.ts";
+import { HELPER_NAMES, HELPERS, type HelperConfig, type HelperName, usualPorts } from "./helpers.ts";
 
 const IPV4_PATTERN =
   "((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
@@ -271,6 +272,24 @@ export function duration(minMs: number, maxMs: number): ScalarSpec<Millis> {
 }
 
 const RATE_UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
+
+/** Helpers that read one protocol on one port: another one can be said. */
+const PORTED_HELPERS = HELPER_NAMES.filter((name) => usualPorts(name).length === 1);
+
+/** `ftp`, `sip:5062`: a helper of connection tracking, on its usual port or on another one. */
+export const HELPER: ScalarSpec<HelperConfig> = text({
+  name: "helper",
+  expected: `a helper: ${HELPER_NAMES.join(", ")}; on another port than its usual one as in sip:5062 (not h323)`,
+  pattern: `(${HELPER_NAMES.join("|")})|(${PORTED_HELPERS.join("|")}):[1-9][0-9]{0,4}`,
+  read: (value) => {
+    const [name, digits] = value.split(":") as [HelperName, string?];
+    if (digits === undefined) return { value: { name } };
+    const port = Number(digits);
+    if (port > 65_535) return { refused: "no port" };
+    return { value: port === HELPERS[name][0].port ? { name } : { name, port } };
+  },
+  wrong: ["", "FTP", "amanda", "sip:", "sip:0", "sip:65536", "h323:1720", "sip 5060", "sip:05060"],
+});
 
 /** A rate in bit/s: `100M`, `2.5G`; powers of 1000, as lines are sold. */
 export const RATE: ScalarSpec<number> = {

@@ -51,6 +51,8 @@ const FIXED = [
 const WITHOUT_THE_LOG: ReadonlySet<string> = new Set([
   ...["priority", "lan", "links", "timers", "placementSeed", "digest", "files", "ownKeys"],
   ...["pair", "node", "keyFile", "stateDirectory", "runtimeDirectory", "paths"],
+  // What they make of sessions is in each session's record; who has none yet gets one when it begins.
+  "helpers",
 ]);
 
 /** What has to be done on a node that runs with `now` so that it runs with `next`. */

@@ -16,6 +16,7 @@ import { nearest } from "./configCheck.ts";
 import type { NodeFile, PairFile } from "./configKeys.ts";
 import { cidrOf, inNetworkOf, PORT_PROTOCOLS, protocolText } from "./configKinds.ts";
 import { ConfigErrorCode, type Finding, type Located, quote } from "./configTree.ts";
+import { helperText } from "./helpers.ts";
 
 export interface Rule<File> {
   /** Stable name, for tests. */
@@ -367,6 +368,20 @@ const exceptionsWhole: Rule<PairFile> = {
   },
 };
 
+const helpersOnce: Rule<PairFile> = {
+  name: "helpers once",
+  text: "A helper is named once for each port; `sip:5060` is `sip`.",
+  check(file, conflict) {
+    const seen = new Map<string, Located<unknown>>();
+    for (const helper of itemsOf(file.helpers)) {
+      const said = helperText(helper.value);
+      const first = seen.get(said);
+      if (first === undefined) seen.set(said, helper);
+      else conflict(helper, "each helper once for each port", `the same as ${where(first)}`);
+    }
+  },
+};
+
 /** The rules of the pair's file, in the order of the documentation. */
 export const PAIR_RULES: readonly Rule<PairFile>[] = [
   namesOnce,
@@ -381,6 +396,7 @@ export const PAIR_RULES: readonly Rule<PairFile>[] = [
   somewhereToGo,
   timersAgree,
   exceptionsWhole,
+  helpersOnce,
 ];
 
 /** Both files together; findings belong to the node's file. */

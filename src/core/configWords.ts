@@ -5,6 +5,7 @@ import type { SendingException, SendingPolicy } from "../wire/sessionPolicy.ts";
 import type { Config, InterfaceAddress, LinkConfig, PathConfig, ServiceConfig } from "./config.ts";
 import { canonicalJson } from "./configBuild.ts";
 import { protocolText } from "./configKinds.ts";
+import { helperText } from "./helpers.ts";
 
 const same = (one: unknown, other: unknown): boolean =>
   canonicalJson(one ?? null) === canonicalJson(other ?? null);
@@ -24,6 +25,7 @@ export function wordsOf(now: Config, next: Config): string[] {
     ...pathsWords(now, next),
     ...timersWords(now, next),
     ...was("placement: seed", next.placementSeed, now.placementSeed),
+    ...listWords("helper", now.helpers.map(helperText), next.helpers.map(helperText)),
     ...sendingWords(now.sending, next.sending),
     ...restWords(now, next),
   ];
@@ -142,7 +144,7 @@ const sendingWords = (now: SendingPolicy, next: SendingPolicy): string[] => [
 
 const KNOWN: ReadonlySet<string> = new Set([
   ...["pair", "node", "priority", "lan", "links", "paths", "timers", "placementSeed", "peerKeys", "ownKeys"],
-  "sending",
+  ...["helpers", "sending"],
   ...["keyFile", "stateDirectory", "runtimeDirectory", "digest", "files"],
 ]);
 

@@ -7,16 +7,19 @@
 // the node's own traffic is not touched.
 
 import { contains, formatCidr, networkOf, parseAddress } from "../base/addresses.ts";
-import { MARK_LINK_MASK, PORT, SLOTS } from "../base/limits.ts";
+import { MARK_GENERATION_MASK, MARK_LINK_MASK, PORT, SLOTS } from "../base/limits.ts";
 import { sha256Hex } from "../base/sha256.ts";
 import type { Config, LinkConfig } from "./config.ts";
 import { servicesOf } from "./config.ts";
+import { type KernelHelper, kernelHelpers } from "./helpers.ts";
 
 export const RULESET_TABLE = "understudy";
 
 /** 64 bits: against change, not against malice (who may write here may do anything). */
 const DIGEST_DIGITS = 16;
 const LINK_BITS = `0x${MARK_LINK_MASK.toString(16)}`;
+const GENERATION_BITS = `0x${MARK_GENERATION_MASK.toString(16)}`;
+const OTHER_BITS = `0x${(~MARK_GENERATION_MASK >>> 0).toString(16)}`;
 /** Neighbour discovery and multicast listener messages: never tracked, and the segment's own business. */
 const NEIGHBOUR_MESSAGES =
   "{ mld-listener-query, mld-listener-report, mld-listener-done, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report }";
@@ -39,13 +42,16 @@ table inet ${RULESET_TABLE} {
  map slots {
   typeof numgen inc mod ${SLOTS} : ct mark
 ${elementsText(slots)} }
-${chains(config)}}
+${rules(config)}}
 `;
 }
 
+/** Everything but the slots. */
+const rules = (config: Config): string => helperObjects(config) + chains(config);
+
 /** What the comment says where the table is up to date, slots aside. */
 export function rulesetDigest(config: Config): string {
-  return `understudy ruleset ${sha256Hex(chains(config)).slice(0, DIGEST_DIGITS)}`;
+  return `understudy ruleset ${sha256Hex(rules(config)).slice(0, DIGEST_DIGITS)}`;
 }
 
 /** One transaction for the slots that changed; empty text where none did. */
@@ -122,11 +128,39 @@ ${hairpin.join("")} }
 `;
 }
 
+const helperName = ({ type, protocol }: KernelHelper): string => `${type}-${protocol}`;
+
+/** What of the kernel's helpers the LAN's sessions may get: one object each, whatever the number of its ports. */
+function helperObjects(config: Config): string {
+  const objects = kernelHelpers(config.helpers).map(
+    (helper) =>
+      ` ct helper ${helperName(helper)} {\n  type "${helper.type}" protocol ${helper.protocol}\n }\n`,
+  );
+  return [...new Set(objects)].join("");
+}
+
+/** A new session of the LAN's gets the helper of the port that it is opened to. */
+function assignHelpers(config: Config): string {
+  const assignments = kernelHelpers(config.helpers).map(
+    (helper) => `  ${helper.protocol} dport ${helper.port} ct helper set "${helperName(helper)}"\n`,
+  );
+  return assignments.length === 0 ? "" : ` chain helpers {\n${assignments.join("")} }\n`;
+}
+
+/**
+ * A session that a helper expected inherits its master's mark: the link, which it needs, and the generation that the master
+ * came with, which it has not: it was made here. (An error message in its name is related to it, and no new session.)
+ */
+const inherited = (config: Config): string =>
+  config.helpers.length === 0
+    ? ""
+    : `  ct state related ct status expected ct mark and ${GENERATION_BITS} != 0 meta l4proto != { icmp, icmpv6 } ct mark set ct mark and ${OTHER_BITS}\n`;
+
 /** A session's first packet gets its link here; the fields are those of placement.ts, in its order. */
 function placement(config: Config): string {
   const place = (key: string): string =>
     `ct mark set jhash ${key} mod ${SLOTS} seed ${config.placementSeed} map @slots`;
-  const rules = (field: "ip" | "ip6"): string => {
+  const placing = (field: "ip" | "ip6"): string => {
     const icmp = field === "ip" ? "icmp" : "icmpv6";
     const ends = `${field} saddr . ${field} daddr . meta l4proto`;
     return ` chain place-${field} {
@@ -138,17 +172,18 @@ function placement(config: Config): string {
   };
   const links = config.links.map((link) => link.service.device);
   const fromLinks = links.length === 0 ? "" : `  iifname ${quoted(links)} goto from-links\n`;
-  return `${rules("ip")}${rules("ip6")} chain from-lan {
-  ct mark and ${LINK_BITS} != 0 meta mark set ct mark and ${LINK_BITS} accept
+  const helpers = config.helpers.length === 0 ? "" : "  ct state new jump helpers\n";
+  return `${placing("ip")}${placing("ip6")}${assignHelpers(config)} chain from-lan {
+${inherited(config)}  ct mark and ${LINK_BITS} != 0 meta mark set ct mark and ${LINK_BITS} accept
   ct state untracked accept
   ct state invalid counter drop
   fib daddr type { local, broadcast, multicast } accept
   ct state new meta nfproto ipv4 jump place-ip
   ct state new meta nfproto ipv6 jump place-ip6
-  meta mark set ct mark and ${LINK_BITS}
+${helpers}  meta mark set ct mark and ${LINK_BITS}
  }
  chain from-links {
-  ct state established,related meta mark set ct mark and ${LINK_BITS} accept
+${inherited(config)}  ct state established,related meta mark set ct mark and ${LINK_BITS} accept
   icmpv6 type ${NEIGHBOUR_MESSAGES} accept
   counter drop
  }

@@ -61,6 +61,7 @@ replication:
       port: 53
       network: 10.20.98.0/24
     - network: 10.20.99.0/24
+helpers: [ftp, sip, "sip:5062"]
 `;
 
 export const FULL_NODE = `node: a

@@ -59,6 +59,7 @@ export function pairConfig(part: Partial<Config> = {}): Config {
       soloLeaseMs: millis(10_000),
     },
     placementSeed: 12345,
+    helpers: [],
     sending: SENDING_DEFAULT,
     peerKeys: [],
     ownKeys: [],

@@ -285,6 +285,18 @@ const PAIR_TABLE: readonly Row[] = [
       "58:7: replication.except[1]: expected each exception once, found the same as replication.except[0] on line 55",
     ],
   },
+  {
+    rule: "helpers once",
+    change: [['"sip:5062"', "sip:5061, tftp, h323"]],
+    says: [],
+  },
+  {
+    rule: "helpers once",
+    change: [['"sip:5062"', '"sip:5060"']],
+    says: [
+      "59:21: helpers[2]: expected each helper once for each port, found the same as helpers[1] on line 59",
+    ],
+  },
 ];
 
 const NODE_TABLE: readonly Row[] = [

@@ -77,3 +77,29 @@ test("no link at all is a table too", () => {
   const text = compileRuleset(pairConfig({ links: [] }), new Uint8Array(SLOTS));
   assert.doesNotMatch(text, /us-l[0-9]|elements/);
 });
+
+test("helpers: an object each, assigned to new sessions of the LAN by port; none unasked", () => {
+  const slots = new Uint8Array(SLOTS);
+  assert.doesNotMatch(compileRuleset(pairConfig(), slots), /helper|expected/);
+  const helpers = [{ name: "sip", port: 5062 }, { name: "sip" }, { name: "h323" }] as const;
+  const config = pairConfig({ helpers });
+  const text = compileRuleset(config, slots);
+  assert.deepEqual(
+    [...text.matchAll(/ct helper (.*) \{\n {2}(.*)\n/g)].map(([, name, what]) => `${name}: ${what}`),
+    [
+      'Q.931-tcp: type "Q.931" protocol tcp',
+      'RAS-udp: type "RAS" protocol udp',
+      'sip-tcp: type "sip" protocol tcp',
+      'sip-udp: type "sip" protocol udp',
+    ],
+  );
+  assert.match(text, /udp dport 5060 ct helper set "sip-udp"\n/);
+  assert.match(text, /udp dport 5062 ct helper set "sip-udp"\n/);
+  assert.match(text, /tcp dport 1720 ct helper set "Q\.931-tcp"\n/);
+  const chain = (name: string): string =>
+    new RegExp(` chain ${name} \\{\\n([^}]*\\}[^}]*)*? \\}`).exec(text)![0];
+  assert.match(chain("from-lan"), /ct state new jump helpers\n/);
+  assert.doesNotMatch(chain("from-links"), /jump helpers/);
+  // The digest is of them, too: a table without them is not up to date.
+  assert.notEqual(rulesetDigest(config), rulesetDigest(pairConfig()));
+});

@@ -10,6 +10,10 @@ export interface FrameOptions {
   readonly index?: number;
   /** TCP flags of the packet; SYN where left out. */
   readonly tcpFlags?: number;
+  /** Behind UDP's header. */
+  readonly data?: readonly number[];
+  /** All that is behind the IP header, instead; its checksum, where it has one, is put in. */
+  readonly body?: readonly number[];
 }
 
 /** What a captured frame carries; ports are an ICMP echo's identifier where it is one. */
@@ -55,13 +59,13 @@ function withChecksum(tuple: PlacementTuple, body: number[]): number[] {
 }
 
 /** A packet that conntrack takes for a new session. Its own checksum is 0. */
-function payload(tuple: PlacementTuple, tcpFlags: number): number[] {
+function payload(tuple: PlacementTuple, tcpFlags: number, data: readonly number[]): number[] {
   const ports = [...be16(tuple.sourcePort ?? 0), ...be16(tuple.destinationPort ?? 0)];
   switch (tuple.protocol) {
     case 6:
       return [...ports, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, tcpFlags, 0xff, 0xff, 0, 0, 0, 0];
     case 17:
-      return [...ports, 0, 8, 0, 0];
+      return [...ports, ...be16(8 + data.length), 0, 0, ...data];
     case 132:
       // An INIT chunk; the verification tag of the packet that carries it is 0 (RFC 9260 §8.5.1).
       return [...ports, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1];
@@ -77,7 +81,8 @@ function payload(tuple: PlacementTuple, tcpFlags: number): number[] {
 /** An Ethernet frame with the tuple's packet in it. */
 export function frameOf(tuple: PlacementTuple, options: FrameOptions): Uint8Array {
   const index = options.index ?? 1;
-  const body = withChecksum(tuple, payload(tuple, options.tcpFlags ?? TCP_SYN));
+  const made = options.body ?? payload(tuple, options.tcpFlags ?? TCP_SYN, options.data ?? []);
+  const body = withChecksum(tuple, [...made]);
   const ethernet = [
     ...macBytes(options.destinationMac),
     ...macBytes(options.sourceMac ?? "02:00:00:00:00:09"),

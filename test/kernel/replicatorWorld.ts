@@ -324,6 +324,7 @@ function configOf(node: NodeId, peerKey: string): Config {
       soloLeaseMs: millis(10_000),
     },
     placementSeed: 1,
+    helpers: [],
     sending: DEFAULT_SENDING,
     peerKeys: [peerKey],
     ownKeys: [],
