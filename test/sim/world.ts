@@ -46,6 +46,8 @@ interface Event {
 const DAEMON_INTERVAL_MS = 200;
 const GATE_REPAIR_MS = 15;
 /** A pair that nothing disturbed for this long is in its normal state. */
+/** Third parties are asked every 100 ms; one question may be lost with the fault. */
+const ASKED_MS = 150;
 const CALM_MS = 3000;
 /** The end of a run: this long one and the same node is active. */
 const STEADY_MS = 1000;
@@ -187,6 +189,8 @@ export class World implements FaultWorld {
     if (!other.synced || !other.heartUp || other.state === null || node.state === null) return;
     if (other.state.phase === "left" || other.state.daemon?.dressed !== true || other.daemonSilent > 0)
       return;
+    // A port that works again is known to work once a third party was asked and has answered.
+    if (this.now - this.#cleanAt < ASKED_MS) return;
     const heard =
       this.now - virtualOf(node, node.state.peer.heardAt) < 20 &&
       this.now - virtualOf(other, other.state.peer.heardAt) < 20;
