@@ -414,14 +414,17 @@ export function interfacesOf(pair: PairFile): readonly string[] {
 
 const namesKnown: Rule<NodeOfPair> = {
   name: "names known",
-  text: "`interfaces` names only interfaces that the pair's file uses.",
+  text:
+    "`interfaces` may name more than the pair's file uses (a link comes and goes, the machine's ports stay). A name that is nearly one " +
+    "which the pair's file uses, and which is not named itself, is a mistake.",
   check({ node, pair }, conflict) {
     const known = interfacesOf(pair);
+    const named = itemsOf(node.interfaces).map(({ name }) => name.value);
+    const left = known.filter((name) => !named.includes(name));
     for (const { name } of itemsOf(node.interfaces)) {
-      if (known.includes(name.value)) continue;
-      const near = nearest(name.value, known);
-      const expected = near === undefined ? `one of the pair's interfaces: ${known.join(", ")}` : quote(near);
-      conflict(name, expected, `${quote(name.value)}, which the pair's file does not use`);
+      const near = known.includes(name.value) ? undefined : nearest(name.value, left);
+      if (near !== undefined)
+        conflict(name, quote(near), `${quote(name.value)}, which the pair's file does not use`);
     }
   },
 };

@@ -3,7 +3,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setImmediate } from "node:timers/promises";
 import { BoundaryError } from "../../src/base/errors.ts";
 import { type Config, servicesOf } from "../../src/core/config.ts";
 import { Reconfigurer } from "../../src/daemon/reconfigure.ts";
@@ -22,6 +21,9 @@ const now = pairConfig({ digest: "a".repeat(64), paths: [sync("10.255.0.1")] });
 const [one, two] = now.links;
 const next = (part: Partial<Config>): Config => ({ ...now, digest: "b".repeat(64), ...part });
 const onPort = (port: string) => ({ ...one!, service: { ...one!.service, port } });
+
+/** One turn of the event loop. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** `us-lan us-l1 us-l2` */
 const devices = (config: Config): string =>
@@ -193,7 +195,7 @@ test("a path that goes stays until the other node has heard of it", async () => 
   world.done.length = 0;
   world.peerDigest = to.digest.slice(0, 16);
   const deadline = performance.now() + 20_000;
-  while (!world.done.includes("follow 1 anew") && performance.now() < deadline) await setImmediate();
+  while (!world.done.includes("follow 1 anew") && performance.now() < deadline) await turn();
   assert.deepEqual(world.done, ["heart us-lan us-l1 us-l2", "let in 1", "guard", "follow 1 anew"]);
   assert.equal(world.heartConfig.paths.length, 1);
   await world.reconfigurer.close();

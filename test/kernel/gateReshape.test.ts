@@ -3,7 +3,6 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { setImmediate } from "node:timers/promises";
 import { createGate, type Gate } from "../../src/kernel/gate.ts";
 import type { GateService } from "../../src/kernel/gateTable.ts";
 import { ETH_P_ALL_FRAMES, openTap, type Tap } from "./frames.ts";
@@ -59,7 +58,7 @@ async function renewWhile(change: Promise<void>): Promise<number> {
     assert.equal(gate.renew("short"), true, "refused while the gate was changed");
     assert.equal(gate.present(), true, "taken for gone while it was changed");
     renewed += 1;
-    await setImmediate();
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
   await done;
   return renewed;

@@ -6,6 +6,7 @@ import { GateState } from "../../base/units.ts";
 import { setAlarm } from "./alarms.ts";
 import { isEligible } from "./candidate.ts";
 import { decideOpening, shutGate } from "./lease.ts";
+import { isPreferred } from "./score.ts";
 import { announceNow } from "./speak.ts";
 import {
   BOOT_LISTEN_MS,
@@ -13,7 +14,6 @@ import {
   type ElectionState,
   echoAgeMs,
   forgetProbes,
-  isPreferred,
   isWitnessed,
   LAPSED_MS_MAX,
   nextOwnTerm,

@@ -1,10 +1,11 @@
 // Who is better off: comparisons of the two nodes, from the bits that both put into their heartbeats. Both
 // nodes must come to the same answer from the same facts. Pure.
 
+import type { NodeId } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { isReady, segmentNames } from "./readiness.ts";
-import { type ElectionState, isDressed, isPreferred, usableBits } from "./state.ts";
-import { BETWEEN_CONFIGURATIONS } from "./types.ts";
+import { type ElectionState, isDressed, usableBits } from "./state.ts";
+import { BETWEEN_CONFIGURATIONS, type ElectionConfig } from "./types.ts";
 
 const LAN_BIT = 1;
 /** More than any number of segments: a node that can forward is better than any that cannot. */
@@ -54,6 +55,14 @@ export const isPeerBlind = (state: ElectionState, now: number, peer: HeartbeatMe
   canForward(ownScore(state, now)) && !canForward(peerScore(peer));
 
 export const peerScore = (message: HeartbeatMessage): number => scoreOf(message.carrier & message.witnessed);
+
+/** Where two nodes would open at the same moment and cannot talk: who goes first (the same answer on both). */
+export function isPreferred(config: ElectionConfig): boolean {
+  const own = config.priority[config.node];
+  const peer: NodeId = config.node === "a" ? "b" : "a";
+  const others = config.priority[peer];
+  return own === others ? config.node === "a" : own > others;
+}
 
 /**
  * Two gates are open and hear each other: positive where ours stays. Witnessed segments, then term, then the fixed

@@ -11,16 +11,7 @@
 //  I6 The lease that a heartbeat states is never shorter than the one in the kernel at that moment or before the next
 //     heartbeat.
 
-import {
-  GateState,
-  type Millis,
-  millis,
-  type NodeId,
-  nextTermOf,
-  Role,
-  type Term,
-  term,
-} from "../../base/units.ts";
+import { GateState, type Millis, millis, nextTermOf, Role, type Term, term } from "../../base/units.ts";
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import type { HeartAlarmCode } from "../alarms.ts";
 import type {
@@ -493,11 +484,3 @@ export const isDaemonFresh = (state: ElectionState, now: number): boolean =>
 /** The longer wait that belongs to a longer lease: the same proportion as `dead` to `lease`. */
 export const waitOutMs = (state: ElectionState, leaseMs: number): Millis =>
   millis((leaseMs * state.config.timers.deadAfterMs) / state.config.timers.leaseMs);
-
-/** Where two nodes would open at the same moment and cannot talk: who goes first (the same answer on both). */
-export function isPreferred(config: ElectionConfig): boolean {
-  const own = config.priority[config.node];
-  const peer: NodeId = config.node === "a" ? "b" : "a";
-  const others = config.priority[peer];
-  return own === others ? config.node === "a" : own > others;
-}
