@@ -225,8 +225,9 @@ function takeOriginal(bytes: Uint8Array, start: number, end: number, fields: Ses
   fields.originalB = tuple.b;
   takeTupleZone(fields, 1);
   const kind = protocolKind(fields.family, tuple.protocol);
-  // DCCP and whatever comes later has ports that a record of this version does not carry.
-  if (kind === ProtocolKind.Portless) return !tuple.hasPorts;
+  // DCCP and whatever comes later has ports that a record of this version does not carry; nor has it room for the numbers of
+  // one family's ICMP in the other.
+  if (kind === ProtocolKind.Portless) return !tuple.hasPorts && (tuple.a | tuple.b) === 0;
   return kind !== ProtocolKind.Icmp || icmpAnswer(fields.family, tuple.b >> 8) >= 0;
 }
 
