@@ -118,10 +118,11 @@ const exists = (path: string): boolean => {
 
 /** What needs the native library, loaded here and not before: a machine on which it fails still has a doctor. */
 async function probeNative(): Promise<
-  Pick<Record<Feature, FeatureFact>, "libnftables" | "packetSockets" | "receiveBuffer">
+  Pick<Record<Feature, FeatureFact>, "libnftables" | "packetSockets" | "receiveBuffer" | "tcpRtoMin">
 > {
   const libc = await import("../kernel/libc.ts");
   const { Nftables } = await import("../kernel/nftables.ts");
+  const { hasRetransmissionOption } = await import("../kernel/pathRoutes.ts");
   const judge = (act: () => void, forbidden: (words: string) => FeatureFact): FeatureFact => {
     try {
       act();
@@ -141,6 +142,7 @@ async function probeNative(): Promise<
     }
   };
   return {
+    tcpRtoMin: hasRetransmissionOption() ? present : missing(`this is Linux ${release()}`),
     libnftables: judge(() => void new Nftables(), unknown),
     packetSockets: judge(() => withSocket(libc.AF_PACKET, libc.SOCK_RAW, () => undefined), unknown),
     receiveBuffer: judge(
@@ -176,7 +178,6 @@ export async function probeFeatures(): Promise<Record<Feature, FeatureFact>> {
     conntrackEvents: exists(events) ? present : unknown("connection tracking is not loaded yet"),
     ...native,
     ownedTables: namespace.ok ? probeOwnedTables() : unknown(namespace.text),
-    tcpRtoMin: exists("/proc/sys/net/ipv4/tcp_rto_min_us") ? present : missing(`this is Linux ${release()}`),
     realTime: realTime.ok
       ? present
       : root && !realTime.absent

@@ -7,24 +7,28 @@ import { Socket } from "node:net";
 import {
   HOP_LIMIT,
   LOG_RECEIVE_BYTES,
+  LOG_RTO_MIN_MS,
   LOG_UNACKNOWLEDGED_MS,
   LOG_UNSENT_BYTES,
   PORT,
 } from "../base/limits.ts";
 import type { PathConfig } from "../core/config.ts";
 import * as libc from "../kernel/libc.ts";
+import {
+  hasRetransmissionOption,
+  putPathRoute,
+  removePathRoutes,
+  TCP_RTO_MIN_US,
+} from "../kernel/pathRoutes.ts";
 import { socketAddress } from "../kernel/pathSocket.ts";
 import type { Transport } from "../peer/pairLink.ts";
 
 // <linux/tcp.h>
 const TCP_USER_TIMEOUT = 18;
 const TCP_NOTSENT_LOWAT = 25;
-const TCP_RTO_MIN_US = 45;
-/** At 1 % loss, a message a millisecond: p99 148 -> 1.1 ms (replication §1). */
-const RTO_MIN_US = 5000;
 const IPV4_BYTES = 16;
 
-function openSocket(path: PathConfig, local: Uint8Array, operation: string): number {
+function openSocket(path: PathConfig, local: Uint8Array, byOption: boolean, operation: string): number {
   const v4 = local.length === IPV4_BYTES;
   const family = v4 ? libc.AF_INET : libc.AF_INET6;
   const fd = libc.socket(family, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0, operation);
@@ -44,8 +48,9 @@ function openSocket(path: PathConfig, local: Uint8Array, operation: string): num
     // A full window for so long counts as unacknowledged too: room for what comes while the peer's daemon stalls.
     attempt(fd, libc.SOL_SOCKET, libc.SO_RCVBUF, LOG_RECEIVE_BYTES);
     attempt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, LOG_RECEIVE_BYTES);
-    // Where the kernel knows it; else the path's route or the sysctl of 6.11 has to say it (doctor does).
-    attempt(fd, libc.IPPROTO_TCP, TCP_RTO_MIN_US, RTO_MIN_US);
+    // Of this connection alone; else of what goes between the two addresses. Not by the sysctl of 6.11, which is everybody's.
+    if (byOption) attempt(fd, libc.IPPROTO_TCP, TCP_RTO_MIN_US, LOG_RTO_MIN_MS * 1000);
+    else routeQuickly(path);
     libc.bind(fd, local, operation);
     return fd;
   } catch (error) {
@@ -63,9 +68,18 @@ function attempt(fd: number, level: number, option: number, value: number): void
   }
 }
 
-async function connected(path: PathConfig, timeoutMs: number): Promise<Socket> {
+/** Without it the connection is slower after a loss, and nothing else: a device that is down has no route at all. */
+function routeQuickly(path: PathConfig): void {
+  try {
+    putPathRoute(path, LOG_RTO_MIN_MS);
+  } catch (error) {
+    if (!(error instanceof libc.KernelError)) throw error;
+  }
+}
+
+async function connected(path: PathConfig, byOption: boolean, timeoutMs: number): Promise<Socket> {
   const operation = `replication path ${path.name} (${path.local} to ${path.remote} on ${path.device})`;
-  const fd = openSocket(path, socketAddress(path.local, 0), operation);
+  const fd = openSocket(path, socketAddress(path.local, 0), byOption, operation);
   try {
     startConnecting(fd, socketAddress(path.remote, PORT), operation);
     const ready = await libc.pollAsync(libc.pollVector([fd], libc.POLLOUT), 1, timeoutMs);
@@ -89,17 +103,23 @@ function startConnecting(fd: number, remote: Uint8Array, operation: string): voi
 
 /**
  * Listens on TCP 1148 of each path. `listen` throws KernelError naming the path: EADDRINUSE (another program owns
- * the port), EADDRNOTAVAIL (the address is not there), ENODEV (the device is not), EPERM.
+ * the port), EADDRNOTAVAIL (the address is not there), ENODEV (the device is not), EPERM. `byOption`: whether sockets are
+ * told their least retransmission timeout, as this kernel can, or routes.
  */
-export function replicationTransport(): Transport {
+export function replicationTransport(byOption = hasRetransmissionOption()): Transport {
   return {
     listen: (path: PathConfig, server: Server) => {
       const operation = `replication path ${path.name} (${path.local} on ${path.device}, TCP ${PORT})`;
-      const fd = openSocket(path, socketAddress(path.local, PORT), operation);
+      const fd = openSocket(path, socketAddress(path.local, PORT), byOption, operation);
       // Now and here, so that a port in use is an error of the start and not an event of later.
       libc.listen(fd, 16, operation);
       server.listen({ fd });
+      // A device that was taken down and up again has lost the route.
+      if (!byOption) server.on("connection", () => routeQuickly(path));
     },
-    dial: connected,
+    dial: (path, timeoutMs) => connected(path, byOption, timeoutMs),
+    close: () => {
+      if (!byOption) removePathRoutes();
+    },
   };
 }

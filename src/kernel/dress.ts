@@ -30,6 +30,7 @@ import {
   setLinkUp,
 } from "./interfaces.ts";
 import type { NetlinkSocket } from "./netlink.ts";
+import { removePathRoutes } from "./pathRoutes.ts";
 import {
   addRoute,
   addRule,
@@ -130,7 +131,7 @@ export function undress(config: Pick<Config, "stateDirectory">): string[] {
     const links = listLinks(socket).filter(isOurs);
     const changes = [...putRules(socket, [])];
     for (const { name } of links) if (deleteLink(socket, name)) changes.push(`interface ${name}: removed`);
-    changes.push(...putRoutes(socket, []));
+    changes.push(...putRoutes(socket, []), ...removePathRoutes());
     for (const path of new SettingsKeeper(config.stateDirectory).restore())
       changes.push(`setting ${path}: as it was`);
     return changes;

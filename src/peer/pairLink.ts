@@ -33,6 +33,8 @@ export interface Transport {
   listen(path: PathConfig, server: Server): void;
   /** A connected socket from the path's local to its remote address, or a rejection. */
   dial(path: PathConfig, timeoutMs: number): Promise<Socket>;
+  /** Takes back what was put into the kernel for these sockets. */
+  close?(): void;
 }
 
 export interface PairLinkEvents {
@@ -147,6 +149,7 @@ export class PairLink {
     for (const server of this.#servers) server.close();
     for (const connection of this.#halfOpen.keys()) connection.close("stopping", "this node stops");
     this.#current?.connection.refuse("stopping", "this node stops");
+    this.#transport.close?.();
   }
 
   #listen(path: number): void {
