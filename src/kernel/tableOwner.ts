@@ -54,6 +54,7 @@ const NFTA_OBJ_TYPE = 3;
 const NFT_SET_ANONYMOUS = 1;
 const NFT_SET_MAP = 8;
 const NFT_OBJECT_COUNTER = 1;
+const NFT_OBJECT_CT_HELPER = 3;
 /** `struct nfgenmsg { u8 family; u8 version; be16 res_id; }` */
 const NFGENMSG_BYTES = 4;
 const SO_PROTOCOL = 38;
@@ -102,13 +103,17 @@ export class TableReader {
     const sets = of(NFT_MSG_GETSET).filter((set) => (flagsOf(set) & NFT_SET_ANONYMOUS) === 0);
     const isMap = (set: Map<number, Uint8Array>): boolean => (flagsOf(set) & NFT_SET_MAP) !== 0;
     const setName = (set: Map<number, Uint8Array>): string => textOf(set.get(NFTA_SET_NAME));
+    const objects = of(NFT_MSG_GETOBJ);
+    const objectNames = (type: number): readonly string[] =>
+      objects
+        .filter((object) => readBe32(object.get(NFTA_OBJ_TYPE)) === type)
+        .map((object) => textOf(object.get(NFTA_OBJ_NAME)));
     return {
       chains: of(NFT_MSG_GETCHAIN).map((chain) => textOf(chain.get(NFTA_CHAIN_NAME))),
       sets: sets.filter((set) => !isMap(set)).map(setName),
       maps: sets.filter(isMap).map(setName),
-      counters: of(NFT_MSG_GETOBJ)
-        .filter((object) => readBe32(object.get(NFTA_OBJ_TYPE)) === NFT_OBJECT_COUNTER)
-        .map((object) => textOf(object.get(NFTA_OBJ_NAME))),
+      counters: objectNames(NFT_OBJECT_COUNTER),
+      helpers: objectNames(NFT_OBJECT_CT_HELPER),
     };
   }
 

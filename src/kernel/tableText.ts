@@ -9,16 +9,18 @@ export interface TableContents {
   readonly sets: readonly string[];
   readonly maps: readonly string[];
   readonly counters: readonly string[];
+  /** Helpers of connection tracking (`ct helper`). */
+  readonly helpers: readonly string[];
 }
 
 const HEAD = /^table (\S+ \S+) \{$/;
-const OBJECT = /^ (set|map|counter|chain) (\S+) \{$/;
+const OBJECT = /^ (set|map|counter|ct helper|chain) (\S+) \{$/;
 const OBJECT_END = " }";
 /** Lines of a chain that belong to itself; the others are its rules. */
 const CHAIN_ITSELF = /^(type |comment )/;
 
 /**
- * The block in `text` as commands: sets, maps and counters, then chains, then rules, so that nothing is named before it
+ * The block in `text` as commands: sets, maps, counters and helpers, then chains, then rules, so that nothing is named before it
  * is there. What stands before the block is left out. Throws where the block is written in a way not known here.
  */
 export function commandsOf(text: string): string {
@@ -62,5 +64,6 @@ export function emptyingText(table: string, contents: TableContents): string {
     ...gone("set", contents.sets),
     ...gone("map", contents.maps),
     ...gone("counter", contents.counters),
+    ...gone("ct helper", contents.helpers),
   ].join("");
 }

@@ -33,7 +33,7 @@ const listed = (name: string): string[] =>
 
 const slots = new Uint8Array(SLOTS).fill(1);
 const TEXTS = {
-  understudy: compileRuleset(pairConfig(), slots),
+  understudy: compileRuleset(pairConfig({ helpers: [{ name: "ftp" }, { name: "sip" }] }), slots),
   "understudy-guard": compileGuard(pairConfig()),
 };
 
@@ -114,5 +114,9 @@ test("a text that is not written as ours are is refused, not half understood", (
   assert.equal(
     commandsOf("table inet x {\n chain c {\n  accept\n }\n set s {\n  type mark\n }\n}\n"),
     "add set inet x s {\n  type mark\n}\nadd chain inet x c\nadd rule inet x c accept\n",
+  );
+  assert.equal(
+    commandsOf('table inet x {\n ct helper ftp-tcp {\n  type "ftp" protocol tcp\n }\n}\n'),
+    'add ct helper inet x ftp-tcp {\n  type "ftp" protocol tcp\n}\n',
   );
 });
