@@ -265,14 +265,16 @@ export class LogSender {
   #plan(drained: boolean): void {
     const moment = now();
     const reads = wantsChunk(this.state, moment) || wantsRefresh(this.state, moment);
-    if (!drained || this.#held !== null || reads) {
+    const at = deadline(this.state);
+    // Within a round it is an acknowledgement that is waited for then.
+    const overdue = at !== null && at <= moment && this.state.round === null;
+    if (!drained || this.#held !== null || reads || overdue) {
       this.#soon ??= setImmediate(() => {
         this.#soon = null;
         this.turn();
       });
       return;
     }
-    const at = deadline(this.state);
     if (at === null || at <= moment) return;
     if (this.#later !== null) {
       if (this.#later.at <= at) return;

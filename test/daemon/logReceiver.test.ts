@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { APPLY_SLICE_RECORDS, BATCH_RECORDS_MAX, RECEIVE_QUEUE_BYTES_MAX } from "../../src/base/limits.ts";
+import { isSynchronised } from "../../src/core/replication/receiver.ts";
 import { LogReceiver } from "../../src/daemon/logReceiver.ts";
 import type { PeerMessage } from "../../src/wire/peer.ts";
 import { validateRecords } from "../../src/wire/session.ts";
@@ -291,4 +292,105 @@ test("a merge is given up where this node takes over, or where its table cannot 
   for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
   assert.deepEqual(broken.failures, ["merge: this node's table cannot be read"]);
   broken.receiver.close();
+});
+
+/** Synchronised at 2/1, and in a round over all buckets at that position. */
+async function inRound(): Promise<World> {
+  const world = new World().follow().begin();
+  world.receiver.push({ kind: "snapshotEnd", position: { term: 2, sequence: 1 }, generation: 1, count: 0 });
+  const position = { term: 2, sequence: 1 };
+  world.receiver.push({ kind: "roundDue", generation: 1 });
+  const buckets = new Uint8Array(512).fill(0xff);
+  world.receiver.push({ kind: "roundBegin", position, generation: 1, seed: 1, buckets });
+  await world.idle();
+  assert.equal(isSynchronised(world.receiver.state), false);
+  world.calls.length = 0;
+  world.sent.length = 0;
+  return world;
+}
+
+const roundEnd = (sequence: number): PeerMessage => ({
+  kind: "roundEnd",
+  position: { term: 2, sequence },
+  generation: 1,
+  count: 1,
+});
+
+/** Until the walk through the table is over. */
+async function swept({ receiver }: World): Promise<void> {
+  while (receiver.state.round !== null) await new Promise(setImmediate);
+}
+
+test("the end of a round: the table is walked step by step, what was not heard of goes, and that is said", async () => {
+  const world = await inRound();
+  world.table = [50, 2, 51, 3];
+  world.receiver.push(sessions(2, 2));
+  world.receiver.push(roundEnd(3));
+  await world.idle();
+  await swept(world);
+  assert.deepEqual(world.calls, [
+    "apply 2 as 1",
+    // 50 and 51, each in a step of its own.
+    ...["apply 1 as 1", "apply 1 as 1", "walk closed"],
+  ]);
+  assert.deepEqual(world.sent, [
+    { kind: "acknowledge", position: { term: 2, sequence: 3 } },
+    { kind: "roundSwept", position: { term: 2, sequence: 3 }, generation: 1 },
+  ]);
+  assert.equal(isSynchronised(world.receiver.state), true);
+  world.receiver.close();
+});
+
+test("the log goes on while the table is walked", async () => {
+  const world = await inRound();
+  world.table = Array.from({ length: 20 }, () => 50);
+  world.receiver.push(roundEnd(1));
+  await world.idle();
+  world.receiver.push(sessions(2, 3));
+  await world.idle();
+  assert.ok(world.table.length > 0, "not at its end yet");
+  assert.deepEqual(world.sent, [{ kind: "acknowledge", position: { term: 2, sequence: 4 } }]);
+  await swept(world);
+  assert.equal(world.sent.at(-1)?.kind, "roundSwept");
+  world.receiver.close();
+});
+
+test("a takeover in mid-walk: the walk is left, and nothing more is removed", async () => {
+  const world = await inRound();
+  world.table = Array.from({ length: 50 }, () => 50);
+  world.receiver.push(roundEnd(1));
+  await world.idle();
+  await new Promise(setImmediate);
+  world.receiver.input({ kind: "role", standby: false });
+  const calls = world.calls.length;
+  assert.equal(world.calls.at(-1), "walk closed");
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  assert.equal(world.calls.length, calls);
+  assert.deepEqual(world.sent, []);
+  world.receiver.close();
+});
+
+test("a table that cannot be walked, a session that stays: nothing is claimed, a snapshot is asked for", async () => {
+  for (const spoil of [
+    // Read beyond its end, the model fails.
+    (world: World) => {
+      world.table = [];
+    },
+    (world: World) => {
+      world.table = [50, 51];
+      world.refuse = 1;
+    },
+  ]) {
+    const world = await inRound();
+    spoil(world);
+    world.receiver.push(roundEnd(1));
+    await world.idle();
+    await swept(world);
+    assert.deepEqual(world.sent, []);
+    assert.equal(isSynchronised(world.receiver.state), false);
+    assert.equal(world.receiver.counters["round-sweep-failed"], 1);
+    assert.notEqual(world.receiver.state.retryAt, null);
+    world.receiver.close();
+  }
 });

@@ -2,6 +2,7 @@
 // The tables are compared as `conntrack -L` shows them. And what the kernel does about an overrun, on which rounds rely.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, type TestContext, test } from "node:test";
 import * as libc from "../../src/kernel/libc.ts";
 import { openSessionEvents } from "../../src/kernel/sessionEvents.ts";
@@ -142,6 +143,33 @@ describe("rounds between two kernels", inNamespace, () => {
     assert.ok(counterOf(pair.a, "sender.refreshSpared") > 0, "to them two rounds of 300 ms are a short time");
     assert.equal(counterOf(pair.a, "sender.snapshots"), 1);
     assert.equal(counterOf(pair.b, "kernel.replaced"), 0);
+  });
+});
+
+describe("events are heard before anybody is active", inNamespace, () => {
+  test("the socket of each node is bound, and sized, with its daemon's start", async (t) => {
+    const pair = makePair();
+    t.after(() => pair.close());
+    for (const { space } of [pair.a, pair.b]) {
+      // Protocol 12 is netfilter; groups 1 to 3 are new, update and destroy.
+      const sockets = space.run(() => readFileSync("/proc/thread-self/net/netlink", "utf8")).split("\n");
+      const bound = sockets
+        .map((line) => line.trim().split(/\s+/))
+        .filter(([, protocol]) => protocol === "12");
+      assert.ok(
+        bound.some((fields) => (Number.parseInt(fields[3] ?? "", 16) & 7) === 7),
+        sockets.join("\n"),
+      );
+    }
+    // What happens from here on waits in it: heard first, once there is somebody to tell.
+    const traffic = new Traffic(pair.a);
+    t.after(() => traffic.close());
+    traffic.open(0, 50);
+    pair.a.setRole("active", 2, "standby");
+    pair.b.setRole("standby", 0, "active");
+    await synchronised(pair);
+    await assertEqual(pair);
+    assert.equal(table(pair.b.space).length, 50);
   });
 });
 

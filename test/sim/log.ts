@@ -36,6 +36,7 @@ const other = (name: Name): Name => (name === "a" ? "b" : "a");
 const ORDINARY: ReadonlySet<string> = new Set(["traffic", "turn", "network", "work", "time"]);
 /** Of a run, before the faults end. */
 const STEPS = 600;
+const SESSIONS_MAX = 64;
 const QUIET_STEPS_MAX = 30_000;
 /** Of virtual time; see LIVES of logKernel.ts. */
 const REFRESH_ROUND_MS = 16_000;
@@ -75,7 +76,7 @@ class LogWorld {
     this.#trace = trace;
     const random = createRandom(seed);
     this.#random = random;
-    this.#ids = 4 + random.below(60);
+    this.#ids = 4 + random.below(SESSIONS_MAX - 3);
     this.#delayMs = random.pick([0, 1, 5, 20]);
     // Swarm: some faults off, the others with wild weights.
     const maybe = (weight: number): number => (random.chance(0.5) ? weight * random.next() : 0);
@@ -481,5 +482,14 @@ class LogWorld {
 export function runLog(seed: number, mutation: Mutation | null = null, trace: Trace | null = null): LogRun {
   const world = new LogWorld(seed, mutation, trace);
   const taken = world.run(STEPS);
-  return { seed, steps: taken, totals: world.totals() };
+  const totals = world.totals();
+  assertNoStorm(totals);
+  return { seed, steps: taken, totals };
+}
+
+/** A record is an event, a session of a round (twice where its dump failed), or a refresh; nothing else is sent. */
+function assertNoStorm(totals: Readonly<Record<string, number>>): void {
+  const { sent = 0, told = 0, snapshots = 0, partialRounds = 0, dumpsFailed = 0, refreshed = 0 } = totals;
+  const most = told + (snapshots + partialRounds + dumpsFailed) * SESSIONS_MAX + refreshed;
+  if (sent > most) throw new Error(`${sent} records sent where ${most} are the most`);
 }

@@ -66,6 +66,8 @@ export class SimKernel {
   /** Some of what is written is refused. */
   refusing = false;
   overruns = 0;
+  /** Events that were there to be read. */
+  told = 0;
   readonly #random: Random;
   readonly #eventsMax: number;
   #events: Change[] = [];
@@ -114,6 +116,7 @@ export class SimKernel {
       return false;
     }
     this.#events.push(change);
+    this.told += 1;
     return true;
   }
 

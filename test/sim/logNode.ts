@@ -466,6 +466,6 @@ export class SimNode {
   /** What happened in all lives of this node; to be asked once. */
   totals(): Readonly<Record<string, number>> {
     this.#count();
-    return { ...this.#sums, ...this.counts, overruns: this.kernel.overruns };
+    return { ...this.#sums, ...this.counts, overruns: this.kernel.overruns, told: this.kernel.told };
   }
 }

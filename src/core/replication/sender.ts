@@ -72,7 +72,10 @@ export function wantsRefresh(state: SenderState, now: Millis): boolean {
   return state.refresh !== null && mayRefresh(state) && refreshDue(state)! <= now;
 }
 
-/** When something may become due without another input (may have passed: then an input will come); null where nothing. */
+/**
+ * When something becomes due without another input; null where nothing does. It may have passed: then a `turn` does it, or, within
+ * a round, an acknowledgement is waited for.
+ */
 export function deadline(state: SenderState): Millis | null {
   const { round } = state;
   if (round !== null) return round.end === null ? round.notBefore : null;
