@@ -143,6 +143,8 @@ test("where it cannot, because an interface would lose its gate, it leaves first
   assert.notEqual(node.processes("understudyheart")[0], before);
   assert.equal(up(), "us-l1\nus-lan\n");
   assert.doesNotMatch(gate(), /us-l2/);
+  // For the next start.
+  writeFileSync(file, text);
 });
 
 test("stop leaves nothing, and returns when it is done", { skip }, async () => {
