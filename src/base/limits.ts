@@ -180,6 +180,35 @@ export const RECORDING_QUEUE_BYTES_MAX = 16 << 20;
 export const CAPTURE_BYTES_MAX = 1 << 30;
 /** Slots that the standby's kernel refused are tried again this often. */
 export const STATE_RETRY_MS = 1000;
+/** The audit: the part of one processor that it takes on each node, over time; and how many times that while it looks. */
+export const AUDIT_CPU_SHARE = 0.02;
+export const AUDIT_BURST = 5;
+/** From the begin of one pass to that of the next one, at least; and from synchronised to the first one. */
+export const AUDIT_INTERVAL_MS = 20_000;
+export const AUDIT_DELAY_MS = 1000;
+/** After a look that came to nothing. */
+export const AUDIT_RETRY_MS = 3000;
+/** Between two steps through the table (one datagram, some 130 entries), at least. */
+export const AUDIT_STEP_MS = 2;
+/** After the table was read, before the events behind it are: what the kernel did last is in its socket by then. */
+export const AUDIT_SETTLE_MS = 100;
+/** No pass was brought to its end for so long, or three times what the last one took with its rest: that is told. */
+export const AUDIT_LATE_MS = 300_000;
+/** An answer of the standby's that is not there by then will not come. */
+export const AUDIT_ANSWER_MS_MAX = 600_000;
+/** Sessions of a table that is compared, at 16 bytes each. */
+export const AUDIT_ENTRIES_MAX = 1 << 22;
+/** Sessions that are digested, or asked for by key, in one step. */
+export const AUDIT_CLOSE_ENTRIES = 8192;
+export const AUDIT_ASK_ENTRIES = 4096;
+/** Differences that are remembered from one look to the next; beyond that they are left to the pass after it. */
+export const AUDIT_SUSPECTS_MAX = 1 << 20;
+export const AUDIT_KEYS_PER_MESSAGE = 4096;
+/** Of a bucket's digest, and of a key with the hash of what it stands for. */
+export const AUDIT_DIGEST_BYTES = 8;
+export const AUDIT_KEY_BYTES = 12;
+/** Passes that are remembered. */
+export const AUDIT_PASSES_KEPT = 32;
 /** Records written into the kernel without a look at the event loop: 2-3 ms at 5-8 us each. */
 export const APPLY_SLICE_RECORDS = 384;
 /** Receive buffer of the log's connection: a standby that stalls for a moment must not look like a cut (zero window). */

@@ -4,6 +4,7 @@
 // Local and same-version: strict JSON is enough here; port 1148 speaks the codecs of this room instead. Pure.
 
 import type { GateState, NodeId, Role, Term } from "../base/units.ts";
+import type { AuditState } from "./controlAudit.ts";
 import type {
   ApplyReport,
   ConfigurationVersionLine,
@@ -281,6 +282,8 @@ export interface PairView {
   readonly guard: Readonly<Record<string, number>> | null;
   readonly replication: ReplicationState;
   readonly machines: MachinesView;
+  /** Absent: a daemon of before. */
+  readonly audit?: AuditState;
   readonly sessions: number;
   readonly configurationDigest: string;
 }
