@@ -84,8 +84,13 @@ describe("a takeover", () => {
     assert.match(describeState(driver.state), /done, 300 seen, 300 set back/);
   });
 
-  test("200,000 entries within a minute, and a tenth of a processor at most", () => {
-    for (const tookMs of [0.3, 1.2, 3.5]) {
+  test("200,000 entries within a minute, and a tenth of a processor at most for as long as that allows it", () => {
+    for (const [tookMs, share] of [
+      [0.3, 0.1],
+      [1.2, 0.1],
+      [2.7, 0.1],
+      [10, 10 / 35],
+    ] as const) {
       const driver = new Driver({ entries: 200_000, tookMs });
       driver.input({ kind: "role", active: true });
       driver.run();
@@ -93,7 +98,7 @@ describe("a takeover", () => {
       assert.ok(firstWalkMs < 60_000, `${tookMs} ms a step: ${firstWalkMs} ms`);
       // Behind the last step there is no pause.
       assert.ok(
-        (driver.busyMs - tookMs) / (driver.now - 1000) <= 0.1 + 1e-9,
+        (driver.busyMs - tookMs) / (driver.now - 1000) <= share + 1e-9,
         `${tookMs} ms a step: ${driver.busyMs} ms busy`,
       );
       assert.equal(driver.state.phase, "done");
