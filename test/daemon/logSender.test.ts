@@ -63,6 +63,7 @@ class World {
             this.events = [];
             this.overrun = false;
           },
+          expectations: false,
           close: () => {},
         },
         openDump: () => {

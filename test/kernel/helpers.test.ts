@@ -73,6 +73,7 @@ test(
         assert.ok(request, `${host} ${port}`);
         const address = isV6 ? `2001:db8:${link}::2` : `198.51.${99 + link}.2`;
         const answer = tuple(server, address, 17, [50_000 + port, request.sourcePort]);
+        knowNeighbours();
         // From somebody else: not expected. By the other link: its address is not there.
         const stranger = isV6 ? "2001:db8:ffff::66" : "203.0.113.66";
         assert.deepEqual(

@@ -5,20 +5,30 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  CTA_IP_V6_DST,
+  CTA_IP_V6_SRC,
+  CTA_PROTO_ICMP_ID,
+  CTA_PROTO_NUM,
   CTA_PROTOINFO,
   CTA_PROTOINFO_TCP,
   CTA_PROTOINFO_TCP_FLAGS_ORIGINAL,
   CTA_PROTOINFO_TCP_FLAGS_REPLY,
+  CTA_TUPLE_IP,
+  CTA_TUPLE_ORIG,
+  CTA_TUPLE_PROTO,
+  CTA_TUPLE_REPLY,
   readConntrack,
   stateName,
 } from "../../src/wire/conntrack.ts";
 import { CONNTRACK_REQUEST_BYTES_MAX, ConntrackRequests } from "../../src/wire/conntrackWrite.ts";
-import { readAttributes, readBe32, readMessages } from "../../src/wire/netlink.ts";
+import { MessageWriter, readAttributes, readBe32, readMessages } from "../../src/wire/netlink.ts";
 import { readRecord, SessionOperation } from "../../src/wire/session.ts";
 import { IPS_ASSURED, IPS_SEEN_REPLY, SessionFields } from "../../src/wire/sessionFields.ts";
 import { encodeRecord, recordOf, type SessionRecord } from "../../src/wire/sessionRecord.ts";
 import { anyRecord, sample } from "./sessionSamples.ts";
 import { turned } from "./sessionSlow.ts";
+
+const CTNETLINK_NEW = 1 << 8;
 
 function fieldsOf(record: SessionRecord): SessionFields {
   const fields = new SessionFields();
@@ -109,6 +119,25 @@ test("any bytes: read or not, but never a throw, and never beyond the end", () =
     }),
     { numRuns: 2000 },
   );
+});
+
+test("numbers where a protocol has none are no session that a record can carry", () => {
+  // ICMP over IPv4 has an identifier; the same numbers over IPv6 would make a record that every peer refuses.
+  const entry = (protocol: number): Uint8Array => {
+    const message = new MessageWriter(CTNETLINK_NEW).fixed(Uint8Array.of(10, 0, 0, 0));
+    for (const side of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY])
+      message.nested(side, (outer) => {
+        outer.nested(CTA_TUPLE_IP, (inner) =>
+          inner.attribute(CTA_IP_V6_SRC, new Uint8Array(16)).attribute(CTA_IP_V6_DST, new Uint8Array(16)),
+        );
+        outer.nested(CTA_TUPLE_PROTO, (inner) =>
+          inner.u8(CTA_PROTO_NUM, protocol).be16(CTA_PROTO_ICMP_ID, 5),
+        );
+      });
+    return message.finish();
+  };
+  const read = (bytes: Uint8Array): boolean => readConntrack(bytes, 0, bytes.length, new SessionFields());
+  assert.deepEqual([read(entry(1)), read(entry(50))], [false, false]);
 });
 
 const SEEN = IPS_SEEN_REPLY;
