@@ -14,16 +14,21 @@ import { OwnTables } from "./tables.ts";
  */
 export function applyRuleset(text: string, tables?: OwnTables): boolean {
   return withTables(tables, (own) => {
-    if (putTable(own, RULESET_TABLE, text)) return true;
-    const changes = updateSlots(readSlots(own.nft), slotsOf(text));
+    let isReplaced = false;
+    let changes = "";
+    const same = own.holds(RULESET_TABLE, text, () => {
+      isReplaced = putTable(own, RULESET_TABLE, text);
+      if (!isReplaced) changes = updateSlots(readSlots(own.nft), slotsOf(text));
+      return !isReplaced && changes === "";
+    });
     if (changes !== "") own.nft.run(`move slots of table inet ${RULESET_TABLE}`, changes);
-    return changes !== "";
+    return !same;
   });
 }
 
 /** Puts `table inet NAME` in place where it is not there as `text` has it. True: it was not. @throws BoundaryError */
 export function applyTable(name: string, text: string, tables?: OwnTables): boolean {
-  return withTables(tables, (own) => putTable(own, name, text));
+  return withTables(tables, (own) => !own.holds(name, text, () => !putTable(own, name, text)));
 }
 
 /** Removing the absent succeeds. @throws BoundaryError */

@@ -38,6 +38,7 @@ const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_GETSET = 10;
+const NFT_MSG_GETGEN = 16;
 const NFT_MSG_GETOBJ = 19;
 const NFT_TABLE_F_OWNER = 2;
 const NFT_TABLE_F_PERSIST = 4;
@@ -49,6 +50,7 @@ const NFTA_TABLE_OF = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_SET_NAME = 2;
 const NFTA_SET_FLAGS = 3;
+const NFTA_GEN_ID = 1;
 const NFTA_OBJ_NAME = 2;
 const NFTA_OBJ_TYPE = 3;
 const NFT_SET_ANONYMOUS = 1;
@@ -92,6 +94,17 @@ export class TableReader {
       persists: (flags & NFT_TABLE_F_PERSIST) !== 0,
       owner: readBe32(table.get(NFTA_TABLE_OWNER)) ?? null,
     };
+  }
+
+  /**
+   * Counts the transactions of this network namespace, of whatever table and whoever's: while it stands, no rule, set or
+   * table has changed but by packets. Null where the kernel does not tell. @throws KernelError
+   */
+  generation(): number | null {
+    const request = message(NFT_MSG_GETGEN, this.#family);
+    const [answer] = this.#socket.get("read the generation of the ruleset", request);
+    const attributes = answer === undefined ? null : readAttributes(answer.payload.subarray(NFGENMSG_BYTES));
+    return readBe32(attributes?.get(NFTA_GEN_ID)) ?? null;
   }
 
   /** What lies in a table. @throws KernelError */

@@ -31,6 +31,8 @@ export class OwnTables {
   readonly nft: Nftables;
   readonly #reader: TableReader;
   readonly #socket: ClaimingSocket | null;
+  /** What each table was last found to hold, by name, and at which generation of the whole ruleset. */
+  readonly #found = new Map<string, { readonly text: string; readonly generation: number }>();
 
   /** `plain`: never owned, whatever the kernel can do. @throws BoundaryError (no libnftables), KernelError */
   constructor(family: TableFamily, options: { readonly plain?: boolean } = {}) {
@@ -65,6 +67,22 @@ export class OwnTables {
   /** Whether tables of these names are there, whoever's and whatever is in them. One netlink dump. @throws KernelError */
   stand(names: readonly string[]): boolean {
     return names.every((name) => this.#reader.read(name) !== null);
+  }
+
+  /**
+   * Whether `name` holds `text`, as `compare` finds out. Where it did when it was last compared, and no
+   * transaction of anybody has been since, nothing is read: listing a table with thousands of elements takes tens
+   * of milliseconds.
+   */
+  holds(name: string, text: string, compare: () => boolean): boolean {
+    // Before the comparison: a transaction in the midst of it is one since.
+    const generation = this.#reader.generation();
+    const found = this.#found.get(name);
+    if (found !== undefined && found.text === text && found.generation === generation) return true;
+    this.#found.delete(name);
+    const same = compare();
+    if (same && generation !== null) this.#found.set(name, { text, generation });
+    return same;
   }
 
   /** Makes an orphan ours, with everything in it. False: there is no table, or a plain one, which stays one. */

@@ -53,6 +53,31 @@ test("filled by commands, a table is what its block makes", owned, () => {
   assert.equal(nft("list", "tables"), "");
 });
 
+test("what was compared is not listed again before somebody changes something", owned, () => {
+  const tables = new OwnTables("inet");
+  const name = "understudy-guard";
+  const text = TEXTS[name];
+  let lists = 0;
+  const stateless = tables.nft.stateless.bind(tables.nft);
+  tables.nft.stateless = (...words) => {
+    lists += 1;
+    return stateless(...words);
+  };
+  assert.equal(applyTable(name, text, tables), true);
+  assert.equal(applyTable(name, text, tables), false);
+  const after = lists;
+  for (let look = 0; look < 3; look += 1) assert.equal(applyTable(name, text, tables), false);
+  assert.equal(lists, after, "nothing was listed");
+  nft("add", "table", "inet", "others");
+  assert.equal(applyTable(name, text, tables), false);
+  assert.equal(lists, after + 1, "somebody's transaction, of whatever table, makes it look");
+  nft("delete", "table", "inet", "others");
+  tables.remove("remove it", name);
+  assert.equal(applyTable(name, text, tables), true, "gone, and put back");
+  tables.remove("remove it", name);
+  tables.close();
+});
+
 test("another configuration takes the place of the old one, and nothing of that is left", owned, () => {
   const tables = new OwnTables("inet");
   const [first] = pairConfig().links;
