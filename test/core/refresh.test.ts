@@ -187,6 +187,25 @@ test("F4: a loss drops the pass, and the snapshot after it counts as one", () =>
   assert.equal(waitForStep(active), ended + ROUND_MS / 4);
 });
 
+test("F1: after a pass that missed something the next one leaves nothing out", () => {
+  const ids = Array.from({ length: 50 }, (_, id) => id);
+  const active = streaming(2, 2);
+  waitForStep(active);
+  active.deletes(100, 101, 102);
+  assert.deepEqual(step(active, ids, true, LONG_SECONDS), []);
+  acknowledgeAll(active);
+  waitForStep(active);
+  step(active, [], false);
+  waitForStep(active);
+  const before = active.state.counters.refreshed;
+  step(active, ids, false, LONG_SECONDS);
+  assert.equal(active.state.counters.refreshed - before, 50);
+  acknowledgeAll(active);
+  waitForStep(active);
+  step(active, ids, false, LONG_SECONDS);
+  assert.ok(active.state.counters.refreshSpared > 0, "and the one after that does again");
+});
+
 test("a pass whose dump fails is taken up again, from its beginning", () => {
   const active = streaming(4);
   const begin = waitForStep(active);

@@ -57,6 +57,7 @@ class World {
       kernel: {
         events: {
           fd: -1,
+          expectations: false,
           drain: (batch) => this.#drain(batch),
           discard: () => {
             this.discarded += 1;

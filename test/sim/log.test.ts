@@ -29,7 +29,7 @@ const HAPPENS = [
     "dumpsFailed",
   ],
   ...["dirtyOverrun", "dirtyLogFull", "dirtyKeysFull", "dirtyAsked", "unsentLogFull"],
-  ...["refreshRounds", "refreshed", "refreshSpared", "refreshDoubted"],
+  ...["refreshRounds", "refreshed", "refreshSpared"],
   ...["mergesDone", "mergeEnded", "inserted", "same", "clashed"],
   // Of nodes of version 1.
   ...["restartsOverrun", "restartsLogFull", "restartsKeysFull"],

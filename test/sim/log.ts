@@ -110,7 +110,7 @@ class LogWorld {
         snapshotWindowBytes: random.pick([100, 300, 1e6]),
         roundPaceMs: random.pick([0, 20]),
         refreshRoundMs: REFRESH_ROUND_MS,
-        refreshKeysMax: random.pick([2, 100]),
+        refreshKeysMax: random.pick([8, 100]),
       },
       keysMax: random.pick([4, 1000, 1000]),
       eventsMax: random.pick([6, 1000, 1000]),

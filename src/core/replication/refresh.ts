@@ -7,8 +7,8 @@
 //     other (a TCP connection with days to go) in every second one, half of them by a bit of their keys' hash in each. A
 //     pass begins every R and is spread over less than R, so two passes that follow one another meet a session less than
 //     2 R apart, and every second pass less than 3 R.
-//     A standby gives an entry what was left on the active and 3 R: what lives on the active does not expire there. (A
-//     pass whose dump the kernel ends is a missed one: it is taken up again R / 16 later, for the same half.)
+//     A standby gives an entry what was left on the active and 3 R: what lives on the active does not expire there. Where
+//     a pass missed something (F2, a dump that the kernel ended) the next one leaves nothing out.
 // F2  A record is sent only if its session did not change since the chunk before it was read: the kernel fills a chunk when
 //     the one before it is read. Where that is not known (more changed than is remembered), the chunk is dropped. So a
 //     session that has ended does not come back.
@@ -79,6 +79,8 @@ export function beginRefresh(state: SenderState, now: Millis): void {
     startedAt: now,
     chunks: 0,
     lastAt: millis(now - REFRESH_STEP_MS),
+    spares: state.refreshSpares,
+    missed: false,
     previous: noKeys(state),
     current: noKeys(state),
   };
@@ -101,8 +103,10 @@ export function onRefreshChunk(
   const refresh = state.refresh!;
   refresh.chunks += 1;
   refresh.lastAt = now;
-  if (refresh.previous.overflowed || refresh.current.overflowed) state.counters.refreshDoubted += count;
-  else {
+  if (refresh.previous.overflowed || refresh.current.overflowed) {
+    state.counters.refreshDoubted += count;
+    refresh.missed = true;
+  } else {
     const kept = keepForRefresh(state, refresh, bytes);
     state.counters.refreshed += kept.count;
     if (kept.count > 0) sendRecords(state, true, bytes.subarray(0, kept.length), kept.count, effects);
@@ -125,7 +129,7 @@ function keepForRefresh(state: SenderState, refresh: Refresh, bytes: Uint8Array)
       counters.refreshChanged += 1;
       return false;
     }
-    if (seconds < longSeconds || (low & 1) === turn) return true;
+    if (seconds < longSeconds || (low & 1) === turn || !refresh.spares) return true;
     counters.refreshSpared += 1;
     return false;
   });
@@ -133,6 +137,7 @@ function keepForRefresh(state: SenderState, refresh: Refresh, bytes: Uint8Array)
 
 function endRefresh(state: SenderState, now: Millis, refresh: Refresh): void {
   state.refresh = null;
+  state.refreshSpares = !refresh.missed;
   state.counters.refreshRounds += 1;
   state.chunksPerDump = refresh.chunks;
   // From begin to begin, so that the slack of each pass is its own.
@@ -143,5 +148,6 @@ function endRefresh(state: SenderState, now: Millis, refresh: Refresh): void {
 export function onRefreshFailed(state: SenderState, now: Millis): void {
   if (state.refresh === null) return;
   dropRefresh(state);
+  state.refreshSpares = false;
   state.refreshAt = millis(now + state.limits.refreshRoundMs * RETRY_SHARE);
 }

@@ -174,6 +174,7 @@ function forget(state: SenderState): void {
   state.full = false;
   state.round = null;
   state.refresh = null;
+  state.refreshSpares = true;
   state.refreshAt = null;
   state.ended.holdOn();
   state.changesInFlight.clear();

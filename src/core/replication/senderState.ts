@@ -36,6 +36,10 @@ export interface Refresh {
   /** Chunks sent so far, and when the last one was. */
   chunks: number;
   lastAt: Millis;
+  /** Of what lives long half is left out. */
+  readonly spares: boolean;
+  /** Something was dropped. */
+  missed: boolean;
   /** Keys that changed between the last two chunks, and since the last one. */
   previous: RefreshKeys;
   current: RefreshKeys;
@@ -75,6 +79,8 @@ export interface SenderState {
   notBefore: Millis;
   refresh: Refresh | null;
   refreshesBegun: number;
+  /** The pass before missed nothing. */
+  refreshSpares: boolean;
   /** When the next refresh is to begin; null where nobody is synchronised. */
   refreshAt: Millis | null;
   /** Chunks of the last dump that was read to its end. */
@@ -279,6 +285,7 @@ export function createSender(
     notBefore: millis(0),
     refresh: null,
     refreshesBegun: 0,
+    refreshSpares: true,
     refreshAt: null,
     chunksPerDump: 1,
     changesInFlight: new Flight(),
