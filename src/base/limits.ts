@@ -262,6 +262,17 @@ export const NEIGHBOURS_PER_MESSAGE_MAX = 1024;
 export const HEARTBEAT_MS_MIN = 2;
 export const HEARTBEAT_MS_DEFAULT = 10;
 export const DEAD_AFTER_MS_DEFAULT = 50;
+/** Heart repeats its daemon's word on readiness for so long: two of the daemon's reports and a delay. */
+export const READINESS_FRESH_MS = 500;
+/**
+ * Every proof of readiness that a node can repeat at any time (the log's position, the peer's sign of life, events read) is no
+ * older than this, or nothing is proven.
+ */
+export const READINESS_PROOF_MS_MAX = 500;
+/** The audit's last pass may be so old: a pass over a million sessions takes some minutes in its share of a processor. */
+export const READINESS_AUDIT_MS_MAX = 900_000;
+/** A session table that is filled to this share is nearly full. */
+export const TABLE_NEARLY_FULL = 0.9;
 export const LEASE_MS_DEFAULT = 40;
 export const SOLO_LEASE_MS_DEFAULT = 10_000;
 export const HEARTBEAT_MS_MAX = 1_000;
@@ -284,7 +295,10 @@ assert(LINK_ID_MAX <= MARK_LINK_MASK, "a link id fits its bits of the mark");
 assert(SLOTS === 1 << 12, "slots are a power of two");
 assert(LEASE_MS_DEFAULT < DEAD_AFTER_MS_DEFAULT, "the lease ends before silence counts as death");
 assert(HEARTBEAT_MS_DEFAULT * 3 <= LEASE_MS_DEFAULT, "a lease survives two late renewals");
-assert(SEGMENTS_MAX <= 32, "a segment is a bit of a word");
+assert(
+  SEGMENTS_MAX <= 18,
+  "a segment is a bit of a word, and 14 more say how ready the node is (base/readiness.ts)",
+);
 assert(REPLAY_WINDOW_BITS >= (PATHS_MAX * 500) / HEARTBEAT_MS_MIN, "half a second fits the replay window");
 assert(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX && MESSAGE_BYTES_MAX < LOG_BYTES_MAX, "batch < message < log");
 assert(LOG_PING_MS * 3 < LOG_UNACKNOWLEDGED_MS, "three pings are lost before a path is called cut");

@@ -7,9 +7,9 @@ import type { Config } from "../core/config.ts";
 import { factsDigest } from "../core/configFacts.ts";
 import { viewOf } from "../core/election/describe.ts";
 import type { ElectionState } from "../core/election/state.ts";
-import type { ElectionEffect, ElectionInput } from "../core/election/types.ts";
+import type { DaemonFacts, ElectionEffect, ElectionInput } from "../core/election/types.ts";
 import { readHeartConfig } from "../core/heartConfig.ts";
-import type { HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
+import type { DaemonReport, HeartMessage, HeartRequest, HeartState } from "../wire/control.ts";
 import { readHeartRequest } from "../wire/heartRequests.ts";
 import type { Driver } from "./driver.ts";
 import type { Paths } from "./paths.ts";
@@ -89,16 +89,14 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
     switch (request.kind) {
       case "daemon": {
         daemon = peer;
-        const { ready, dressed, position, sessions, alarms, critical } = request;
-        const configurationDigest = request.configurationDigest.slice(0, 16);
-        feed({
-          kind: "daemon",
-          facts: { ready, dressed, position, sessions, configurationDigest, alarms, critical },
-        });
+        feed({ kind: "daemon", facts: factsOf(request) });
         return null;
       }
       case "witnesses":
         options.learnWitnesses(request.segment, request.addresses);
+        return null;
+      case "readiness":
+        feed({ kind: "readiness", readiness: request.readiness });
         return null;
       case "daemon-restarting":
         feed({ kind: "daemon-restarting" });
@@ -133,6 +131,13 @@ export async function serveHeart(options: HeartControlOptions): Promise<HeartCon
       return server.close();
     },
   };
+}
+
+/** What the machine needs of the daemon's report. */
+function factsOf(report: DaemonReport): DaemonFacts {
+  const { ready, dressed, position, sessions, alarms, critical } = report;
+  const configurationDigest = report.configurationDigest.slice(0, 16);
+  return { ready, dressed, position, sessions, configurationDigest, alarms, critical };
 }
 
 /** The answer to an order to go on with another configuration. */

@@ -42,6 +42,8 @@ export type HeartRequest =
   | DaemonReport
   /** Neighbours of a segment (0 the LAN, then the links in order of id) that prove its cable where they answer. */
   | { readonly kind: "witnesses"; readonly segment: number; readonly addresses: readonly string[] }
+  /** What this node's daemon can say of the pair's readiness, in ten-thousandths; null: nothing. For every heartbeat. */
+  | { readonly kind: "readiness"; readonly readiness: number | null }
   /** An announced restart of the daemon: heart waits 60 s instead of 10 before it calls it wedged. */
   | { readonly kind: "daemon-restarting" }
   | { readonly kind: "state"; readonly request: number }
@@ -92,6 +94,8 @@ export interface PeerState {
   /** How many alarms it says that it has (its heart's and its daemon's), and whether one is critical. */
   readonly alarms: number | null;
   readonly critical: boolean;
+  /** What it says of readiness in ten-thousandths; null: nothing. Absent: a heart of before, which does not pass it on. */
+  readonly readiness?: number | null;
 }
 
 export interface TakeoverReport {

@@ -1,6 +1,7 @@
 // Heart's control requests: what the daemon (and nobody else) may say on heart's socket, read strictly: heart
 // believes nothing that it did not check, not even from its own daemon. Pure.
 
+import { READINESS_WHOLE } from "../base/readiness.ts";
 import type { HeartRequest } from "./control.ts";
 
 export type HeartRequestRead =
@@ -39,6 +40,12 @@ const keysOf: Readonly<Record<HeartRequest["kind"], Readonly<Record<string, Chec
   witnesses: {
     segment: count,
     addresses: [`at most ${WITNESSES_MAX} addresses`, isTexts(WITNESSES_MAX)],
+  },
+  readiness: {
+    readiness: [
+      `0 to ${READINESS_WHOLE}, or null`,
+      (value) => value === null || (isCount(value) && (value as number) <= READINESS_WHOLE),
+    ],
   },
   "daemon-restarting": {},
   subscribe: {},

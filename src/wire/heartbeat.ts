@@ -49,7 +49,10 @@ export const heartbeat = struct({
   configurationDigest: hex(8),
   /** Higher wins where nothing else decides. */
   priority: u16,
-  /** Bit n: segment n (0 the LAN, then the links in order of id) has carrier. */
+  /**
+   * Bit n: segment n (0 the LAN, then the links in order of id) has carrier. Above the segments: base/readiness.ts. Whoever counts
+   * segments takes those that are `witnessed` too, so that a node which knows nothing of readiness sees none in it.
+   */
   carrier: u32,
   /** Bit n: a third party was heard on segment n within the last second. */
   witnessed: u32,

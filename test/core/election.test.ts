@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
+import { READINESS_FRESH_MS } from "../../src/base/limits.ts";
+import { readinessIn } from "../../src/base/readiness.ts";
 import { GateState, millis, Role, term } from "../../src/base/units.ts";
 import { describe as draw, viewOf } from "../../src/core/election/describe.ts";
 import { step } from "../../src/core/election/election.ts";
@@ -443,4 +445,17 @@ test("a machine that was just made wants a turn at once", () => {
   };
   const state = createElection(CONFIG, start);
   assert.equal(state.dueAt, 5);
+});
+
+test("the daemon's word on readiness goes out with every heartbeat while it is young, and not after", () => {
+  const bench = new Bench();
+  bench.turn({ kind: "readiness", readiness: 9_999 });
+  const said = heartbeats(bench.run(2 * READINESS_FRESH_MS)).map(({ carrier }) => readinessIn(carrier));
+  assert.equal(said[0], 9_999);
+  const silentFrom = said.indexOf(null);
+  assert.ok(silentFrom > 0);
+  assert.ok(said.slice(silentFrom).every((readiness) => readiness === null));
+  assert.ok(said.slice(0, silentFrom).every((readiness) => readiness === 9_999));
+  // One every 10 ms.
+  assert.ok(Math.abs(silentFrom - READINESS_FRESH_MS / 10) <= 1, `${silentFrom}`);
 });

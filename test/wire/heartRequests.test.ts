@@ -50,3 +50,15 @@ for (const value of [null, 1, "x", [], {}, { kind: "toString" }, { kind: "reboot
   test(`${JSON.stringify(value)} is no request`, () => {
     assert.equal(readHeartRequest(value).ok, false);
   });
+
+test("readiness is a share in ten-thousandths, or nothing is known", () => {
+  for (const readiness of [0, 9999, 10_000, null]) {
+    const request = { kind: "readiness", readiness } as const;
+    assert.deepEqual(readHeartRequest(request), { ok: true, request });
+  }
+  for (const readiness of [10_001, -1, 0.5, "1", undefined]) {
+    const read = readHeartRequest({ kind: "readiness", readiness });
+    assert.ok(!read.ok);
+    assert.match(read.reason, /^readiness: expected 0 to 10000, or null/);
+  }
+});

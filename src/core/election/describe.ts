@@ -1,5 +1,6 @@
 // The machine drawn: a text for logs, tests and scenario files, and the values that heart shows. Pure.
 
+import { readinessIn } from "../../base/readiness.ts";
 import { type GateState, type Role, type Term, term } from "../../base/units.ts";
 import type { PeerState } from "../../wire/control.ts";
 import { heartReasons, isReady } from "./readiness.ts";
@@ -51,6 +52,7 @@ export function viewOf(state: ElectionState): ElectionView {
       configurationDigest: message?.configurationDigest ?? null,
       alarms: message?.alarms ?? null,
       critical: message?.critical ?? false,
+      readiness: message === null || !peerHeard(state, state.now) ? null : readinessIn(message.carrier),
     },
   };
 }

@@ -111,6 +111,10 @@ export function step(
       state.daemonAt = now;
       state.daemonRestartUntil = Number.NEGATIVE_INFINITY;
       return;
+    case "readiness":
+      state.readiness = input.readiness;
+      state.readinessAt = now;
+      return;
     case "daemon-restarting":
       state.daemonRestartUntil = now + DAEMON_RESTART_MS;
       return;

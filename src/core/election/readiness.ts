@@ -1,6 +1,7 @@
 // What this node may be trusted with: the word `ready` of its heartbeats, and why it is withheld. Questions to the
 // state alone; it changes nothing. Pure.
 
+import { READINESS_FRESH_MS } from "../../base/limits.ts";
 import {
   COMPARE_HYSTERESIS,
   type ElectionState,
@@ -35,6 +36,13 @@ export const isReady = (state: ElectionState, now: number): boolean =>
   isDressed(state) &&
   !isBlind(state) &&
   isTermStored(state);
+
+/**
+ * What the heartbeat says of readiness: the daemon's word while it is young. A word that is older than that was true once, and
+ * is not repeated.
+ */
+export const saidReadiness = (state: ElectionState, now: number): number | null =>
+  now - state.readinessAt < READINESS_FRESH_MS ? state.readiness : null;
 
 /** Names of the segments in `bits`: `lan, fibre`. */
 export const segmentNames = (state: ElectionState, bits: number): string =>

@@ -3,9 +3,10 @@
 // false grant (I4). Pure.
 
 import { assert } from "../../base/assert.ts";
+import { withReadiness } from "../../base/readiness.ts";
 import type { HeartbeatMessage } from "../../wire/heartbeat.ts";
 import { type AlarmCount, countAlarms } from "../alarms.ts";
-import { isReady } from "./readiness.ts";
+import { isReady, saidReadiness } from "./readiness.ts";
 import {
   ANNOUNCE_INTERVAL_MS,
   ANNOUNCE_REPEATS_MS,
@@ -71,7 +72,7 @@ export function heartbeatOf(state: ElectionState, now: number): HeartbeatMessage
     sessions: daemon?.sessions ?? 0,
     configurationDigest: config.digest ?? daemon?.configurationDigest ?? BETWEEN_CONFIGURATIONS,
     priority: config.priority[config.node],
-    carrier: carrierBits(state),
+    carrier: withReadiness(carrierBits(state), saidReadiness(state, now)),
     witnessed: witnessBits(state, now, WITNESS_RECENT_MS),
     alarms,
     critical,

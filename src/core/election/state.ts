@@ -232,6 +232,9 @@ export interface ElectionState {
   daemon: DaemonFacts | null;
   daemonAt: number;
   daemonRestartUntil: number;
+  /** The daemon's word on readiness, and when it came. */
+  readiness: number | null;
+  readinessAt: number;
 
   handover: Handover | null;
   /** The `leave` to answer; -1 where none. */
@@ -315,6 +318,8 @@ export function createElection(
     daemon: null,
     daemonAt: NEVER,
     daemonRestartUntil: NEVER,
+    readiness: null,
+    readinessAt: NEVER,
     handover: null,
     leaveRequest: -1,
     leaveTried: false,

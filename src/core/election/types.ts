@@ -98,6 +98,8 @@ export type ElectionInput =
   /** Receipt of an `open`; not ok where the kernel refused or where the driver came after `notAfter`. */
   | { readonly kind: "opened"; readonly ok: boolean; readonly at: Millis }
   | { readonly kind: "daemon"; readonly facts: DaemonFacts }
+  /** The daemon's word on the pair's readiness, in ten-thousandths; null: nothing is known. For people: it decides nothing. */
+  | { readonly kind: "readiness"; readonly readiness: number | null }
   | { readonly kind: "daemon-restarting" }
   | { readonly kind: "daemon-gone" }
   | { readonly kind: "command"; readonly command: "handover" | "leave"; readonly request: number }
