@@ -64,7 +64,6 @@ class World {
             this.events = [];
             this.overrun = false;
           },
-          expectations: false,
           close: () => {},
         },
         openDump: () => {
