@@ -21,6 +21,7 @@ import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLi
 import { NodeStateSource } from "./daemon/nodeState.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
 import { Reconfigurer } from "./daemon/reconfigure.ts";
+import { Recorder } from "./daemon/recorder.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
 import { SlotKeeper } from "./daemon/slotKeeper.ts";
@@ -31,9 +32,8 @@ import { listNeighbours } from "./kernel/neighbours.ts";
 import { endSessions } from "./kernel/sessionEnd.ts";
 import { listSessions } from "./kernel/sessions.ts";
 import { type Identity, loadIdentity } from "./peer/identity.ts";
-import type { DaemonMessage, DaemonRequest, HeartState, MachinesView, PairView } from "./wire/control.ts";
+import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "./wire/control.ts";
 import { readDaemonRequest } from "./wire/controlRequests.ts";
-import type { LinkState } from "./wire/messagesNode.ts";
 
 const REPORT_MS = 200;
 const WITNESSES_MS = 2000;
@@ -84,6 +84,7 @@ class Daemon {
   readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
   readonly #nodeState: NodeStateSource;
+  readonly #recorder: Recorder;
   #keeper: ConfigKeeper | null = null;
   readonly #alarms = new DaemonAlarms(log);
   #control: ControlServer | null = null;
@@ -109,6 +110,7 @@ class Daemon {
     this.#config = config;
     this.#slots = new SlotKeeper({ config, log });
     this.#wardrobe = new Wardrobe(config, this.#slots, log);
+    this.#recorder = new Recorder({ node: config.node, log });
     this.#nodeState = new NodeStateSource({
       config: () => this.#config,
       slots: this.#slots,
@@ -116,8 +118,8 @@ class Daemon {
         // Otherwise they come with the dress.
         if (this.#dresser.dressed) this.#wardrobe.moveSlots();
       },
-      toldLinks: () => this.#replicator?.told().links ?? null,
-      onChange: (subject) => this.#replicator?.changed(subject),
+      told: () => this.#replicator?.stateLog.told() ?? null,
+      onChange: (subject) => this.#replicator?.stateLog.changed(subject),
     });
     this.#dresser = new Dresser({
       config: () => this.#config,
@@ -248,6 +250,7 @@ class Daemon {
       await this.#heart?.leave();
       this.#heart?.close();
       await this.#replicator?.close();
+      await this.#recorder.stop();
       this.#keeper?.close();
       this.#guard?.close();
       this.#wardrobe.undress();
@@ -277,6 +280,7 @@ class Daemon {
     this.#heart?.announceRestart();
     await this.#control?.close();
     await this.#replicator?.close();
+    await this.#recorder.stop();
     this.#keeper?.close();
     this.#heart?.close();
     this.#finish(ExitCode.Ok);
@@ -315,7 +319,7 @@ class Daemon {
       this.#alarms.look({
         heart,
         replication: replicator.state(),
-        machines: this.#machines(replicator),
+        machines: this.#nodeState.machines(),
         refused,
         config: this.#config,
         configuration,
@@ -354,7 +358,7 @@ class Daemon {
           return {
             kind: "links",
             request: request.request,
-            links: await linkViews(this.#config, this.#slots.inForce, this.#linkStates()),
+            links: await linkViews(this.#config, this.#slots.inForce, this.#nodeState.knownLinks()),
           };
         return {
           kind: "sessions",
@@ -372,15 +376,13 @@ class Daemon {
         return this.#started(this.#keeper).apply(request);
       case "configuration":
         return this.#started(this.#keeper).version(request);
+      case "record": {
+        const message = await this.#recorder.obey(request.order, () => this.#replicator?.reconnect());
+        return { kind: "done", request: request.request, message };
+      }
       case "versions":
         return this.#started(this.#keeper).versions(request);
     }
-  }
-
-  /** The active's word on the links; on a standby that was told, not its own. */
-  #linkStates(): readonly LinkState[] {
-    const told = this.#heart?.state?.role === "standby" ? this.#replicator?.told().links : null;
-    return told ?? this.#nodeState.links();
   }
 
   /** Everything of the daemon but the kernel's dress and heart goes by `config` from now on. @throws BoundaryError */
@@ -397,7 +399,7 @@ class Daemon {
       this.#replicator?.configure(config);
     }
     this.#follow(this.#heart?.state ?? null);
-    this.#replicator?.changed("slots");
+    this.#replicator?.stateLog.changed("slots");
     this.#report();
   }
 
@@ -406,6 +408,7 @@ class Daemon {
       config,
       identity: this.#identity!,
       node: this.#nodeState,
+      tap: () => this.#recorder.tap,
       configuration: this.#keeper!,
       log,
       onChange: () => this.#report(),
@@ -466,11 +469,6 @@ class Daemon {
     return { heart: this.#heart, replicator: this.#replicator };
   }
 
-  #machines(replicator: Replicator): MachinesView {
-    const { facts, clockDifferenceMs } = replicator.told();
-    return { own: this.#nodeState.facts(), peer: facts, clockDifferenceMs };
-  }
-
   #pairView(): PairView {
     const heart = this.#heart?.state ?? null;
     const replicator = this.#replicator;
@@ -492,7 +490,7 @@ class Daemon {
       alarms: this.#alarms.all(heart),
       guard: this.#guard?.dropped ?? null,
       replication: replicator.state(),
-      machines: this.#machines(replicator),
+      machines: this.#nodeState.machines(),
       sessions,
       configurationDigest: this.#config.digest,
     };

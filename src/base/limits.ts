@@ -170,6 +170,8 @@ export const REFUSED_RETRY_MS_MAX = 60_000;
 export const SUBSCRIBE_RETRY_MS = 3000;
 /** Slots, links and facts about a node that may be on their way; what changes meanwhile is said once there is room. */
 export const STATE_UNACKNOWLEDGED_MAX = 8;
+/** A file's name with its directories: PATH_MAX of <linux/limits.h> less its terminating zero. */
+export const PATH_LENGTH_MAX = 4095;
 /** A recording of the log: how large and how long at most, and unless asked otherwise. */
 export const RECORDING_BYTES_MAX = 1 << 30;
 export const RECORDING_MEGABYTES_DEFAULT = 64;

@@ -3,12 +3,21 @@
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ExitCode } from "../base/errors.ts";
-import { CONFIGURATION_VERSIONS_SHOWN_MAX, SESSIONS_SHOWN_MAX } from "../base/limits.ts";
+import {
+  CONFIGURATION_VERSIONS_SHOWN_MAX,
+  RECORDING_BYTES_MAX,
+  RECORDING_MEGABYTES_DEFAULT,
+  RECORDING_SECONDS_DEFAULT,
+  RECORDING_SECONDS_MAX,
+  SESSIONS_SHOWN_MAX,
+} from "../base/limits.ts";
 import { PROTOCOLS_NAMED } from "../wire/conntrack.ts";
 import type { SessionFilter } from "../wire/control.ts";
 import type { ApplyOptions } from "./apply.ts";
+import type { DecodeOptions } from "./decode.ts";
 import { DEFAULT_KEY_FILE, DEFAULT_NODE_FILE, SESSIONS_SHOWN_DEFAULT } from "./defaults.ts";
 import { reportFailure } from "./failure.ts";
+import type { RecordOptions } from "./record.ts";
 import type { Shown } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
 import { softwareVersion } from "./version.ts";
@@ -95,6 +104,42 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
       if (options.clean) await (await import("./clean.ts")).clean(options, terminal);
       else await (await import("./command.ts")).command("stop", options, terminal);
     });
+}
+
+function addRecording(program: Command, terminal: Terminal, finish: Finish): void {
+  withNode(program.command("record"))
+    .description("write down for a while what the nodes' daemons say to each other, for `understudy decode`")
+    .argument("[file]", "a new file; it shows every session, and belongs to root alone")
+    .option("--keys", "instead: the TLS keys of connections that begin meanwhile, for a capture")
+    .option("--reconnect", "make the connection anew, so that it is recorded from its beginning")
+    .option(
+      "--seconds <number>",
+      "end after so many",
+      wholeNumber(1, RECORDING_SECONDS_MAX),
+      RECORDING_SECONDS_DEFAULT,
+    )
+    .option(
+      "--megabytes <number>",
+      "end before it is larger",
+      wholeNumber(1, RECORDING_BYTES_MAX >> 20),
+      RECORDING_MEGABYTES_DEFAULT,
+    )
+    .option("--stop", "end the recording that is under way")
+    .action(async (file: string | undefined, options: RecordOptions & { stop?: true }, command: Command) => {
+      const { record, stopRecording } = await import("./record.ts");
+      if ((file === undefined) === (options.stop === undefined))
+        command.error("error: expected a file, or --stop");
+      if (file === undefined) await stopRecording(options, terminal);
+      else await record(file, options, terminal);
+    });
+  withJson(program.command("decode"))
+    .description("print a recorded file, or a capture of port 1148 with its keys, in words")
+    .argument("<file>", "of `understudy record`, or pcap, or pcapng")
+    .option("--keys <file>", "the TLS keys of the captured connections (SSLKEYLOGFILE)")
+    .option("--node <file>", "a node's configuration file: its key opens captured heartbeats")
+    .action(async (file: string, options: DecodeOptions) =>
+      finish((await import("./decode.ts")).decodeFile(file, options, terminal)),
+    );
 }
 
 /** A version's number, or the first digits of its id. */
@@ -282,6 +327,7 @@ function buildProgram(terminal: Terminal, finish: Finish): Command {
     .exitOverride();
   addDaemonCommands(program, terminal, finish);
   addConfiguration(program, terminal, finish);
+  addRecording(program, terminal, finish);
   addShow(program, terminal);
   addLocalCommands(program, terminal, finish);
   return program;

@@ -62,7 +62,9 @@ export async function show(what: Shown, options: ShowOptions, terminal: Terminal
       return write(view, () => renderAlarms(view, { nowMs: terminal.nowMs(), style }));
     }
     case "links":
-      return write({ links: answer.links }, () => renderLinks(answer.links, { nowMs: terminal.nowMs(), style }));
+      return write({ links: answer.links }, () =>
+        renderLinks(answer.links, { nowMs: terminal.nowMs(), style }),
+      );
     case "sessions": {
       const { sessions, total, truncated } = answer;
       return write({ sessions, total, truncated }, () =>

@@ -7,10 +7,10 @@ import type { Config } from "../core/config.ts";
 import { linkStatesOf, sameLinkStates } from "../core/linkStates.ts";
 import type { StateSubject } from "../core/replication/stateLog.ts";
 import { type Machine, readMachine } from "../kernel/machine.ts";
-import type { HeartState } from "../wire/control.ts";
+import type { HeartState, MachinesView } from "../wire/control.ts";
 import type { LinkState, NodeFacts } from "../wire/messagesNode.ts";
 import type { SlotKeeper } from "./slotKeeper.ts";
-import type { NodeState } from "./stateLog.ts";
+import type { NodeState, Told } from "./stateLog.ts";
 import { VERSION } from "./views.ts";
 
 export interface NodeStateOptions {
@@ -18,8 +18,8 @@ export interface NodeStateOptions {
   readonly slots: SlotKeeper;
   /** Has the slots in force put into the kernel where the node is dressed. @throws BoundaryError */
   readonly moveSlots: () => void;
-  /** What the last active told of the links; null: nothing yet. */
-  readonly toldLinks: () => readonly LinkState[] | null;
+  /** What the other node told; null: it cannot be asked yet. */
+  readonly told: () => Told | null;
   readonly onChange: (subject: StateSubject) => void;
   /** For tests. */
   readonly machine?: () => Machine;
@@ -35,6 +35,7 @@ export class NodeStateSource implements NodeState {
   #nft = "";
   #links: readonly LinkState[] = [];
   #wasActive = false;
+  #isStandby = false;
 
   constructor(options: NodeStateOptions) {
     this.#options = options;
@@ -52,6 +53,22 @@ export class NodeStateSource implements NodeState {
     return this.#links;
   }
 
+  /** The active's word on the links: told by it where this node is its standby, else this node's own. */
+  knownLinks(): readonly LinkState[] {
+    const told = this.#isStandby ? this.#options.told()?.links : null;
+    return told ?? this.#links;
+  }
+
+  /** What both machines are, as far as it is known. */
+  machines(): MachinesView {
+    const told = this.#options.told();
+    return {
+      own: this.facts(),
+      peer: told?.facts ?? null,
+      clockDifferenceMs: told?.clockDifferenceMs ?? null,
+    };
+  }
+
   facts(): NodeFacts {
     return { software: `understudy ${VERSION}`, ...this.#machine, nft: this.#nft, clock: this.#now() };
   }
@@ -67,9 +84,9 @@ export class NodeStateSource implements NodeState {
   /** Heart's newest word; null: it is gone, and what it said last of the ports is no longer known. */
   follow(heart: HeartState | null): void {
     const active = heart?.role === "active";
-    const { config, slots, toldLinks, onChange } = this.#options;
+    const { config, slots, told, onChange } = this.#options;
     // From here on this node's own word counts, on what it was told.
-    const before = active && !this.#wasActive ? (toldLinks() ?? this.#links) : this.#links;
+    const before = active && !this.#wasActive ? (told()?.links ?? this.#links) : this.#links;
     const links = linkStatesOf(config().links, heart?.segments ?? [], before, this.#now());
     const changed = !sameLinkStates(links, this.#links);
     this.#links = links;
@@ -80,6 +97,7 @@ export class NodeStateSource implements NodeState {
       onChange("slots");
     }
     this.#wasActive = active;
+    this.#isStandby = heart?.role === "standby";
   }
 
   /** Now and then: what may have changed of the machine. */

@@ -15,12 +15,11 @@ import type { ConfigMessage } from "../core/configLogState.ts";
 import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
 import { isSynchronised as isSent, produced } from "../core/replication/sender.ts";
 import type { SenderLimits } from "../core/replication/senderState.ts";
-import { isHeard, missing, type StateSubject } from "../core/replication/stateLog.ts";
-import type { ConnectionTimers, Ending, Hello } from "../peer/connection.ts";
+import { isHeard, missing } from "../core/replication/stateLog.ts";
+import type { ConnectionTap, ConnectionTimers, Ending, Hello } from "../peer/connection.ts";
 import type { Identity } from "../peer/identity.ts";
 import { PairLink, type Transport } from "../peer/pairLink.ts";
 import type { Position, ReplicationState } from "../wire/control.ts";
-import type { LinkState, NodeFacts } from "../wire/messagesNode.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
@@ -58,6 +57,8 @@ export interface ReplicatorOptions {
   /** For tests: a model kernel, loopback sockets, quick timers, small limits. */
   readonly kernel?: ReplicationKernel;
   readonly neighbours?: NeighbourLog;
+  /** Who listens in on the connection at this moment; null: nobody. */
+  readonly tap?: () => ConnectionTap | null;
   readonly transport?: Transport;
   readonly timers?: ConnectionTimers;
   readonly limits?: Partial<SenderLimits>;
@@ -72,22 +73,13 @@ export interface ReplicatorReport {
   readonly refused: number;
 }
 
-export interface Told {
-  readonly facts: NodeFacts | null;
-  /** The other node's clock less this one's when it said so, in milliseconds. */
-  readonly clockDifferenceMs: number | null;
-  readonly links: readonly LinkState[] | null;
-}
-
 export interface Replicator {
   /** What heart says of this node; cheap where nothing changed. `peerRole` is heart's view, null where unheard. */
   setRole(role: Role, term: number, peerRole: Role | null): void;
   state(): ReplicationState;
   report(): ReplicatorReport;
-  /** What the other node said of itself, and the last active of the links; null: nothing yet. */
-  told(): Told;
-  /** Something that `node` tells is another now. */
-  changed(subject: StateSubject): void;
+  /** Slots, links and node facts: what was told, and where what changes is said. */
+  readonly stateLog: Pick<StateLog, "told" | "changed">;
   /**
    * Another configuration is in force: of the connection nothing changes (core/configPlan.ts says when that will not do), but
    * which links and neighbours there are.
@@ -95,6 +87,8 @@ export interface Replicator {
   configure(config: Config): void;
   /** For a handover: true when everything produced so far is in the standby's kernel, the slots among it. */
   waitAcknowledged(timeoutMs: number): Promise<boolean>;
+  /** Has the connection made anew. */
+  reconnect(): void;
   close(): Promise<void>;
 }
 
@@ -134,7 +128,7 @@ class RunningReplicator implements Replicator {
   #neighbours: NeighbourLog;
   /** The neighbours listened to are those of another configuration. */
   #areNeighboursStale = false;
-  readonly #state: StateLog;
+  readonly stateLog: StateLog;
   readonly #setBack: SetBack;
   #role: Role = "idle";
   /**
@@ -160,7 +154,7 @@ class RunningReplicator implements Replicator {
     const fail = (reason: string): void => this.#link.refuse(reason);
     this.#neighbours = options.neighbours ?? openNeighbourLog(config);
     this.#setBack = new SetBack({ walk: () => kernel.walkTimes(), log });
-    this.#state = new StateLog({ node: options.node, send, fail, onChange, log });
+    this.stateLog = new StateLog({ node: options.node, send, fail, onChange, log });
     this.#sender = new LogSender({
       kernel,
       send,
@@ -169,7 +163,7 @@ class RunningReplicator implements Replicator {
       insert: (bytes, count) => this.#taker.insert(bytes, count),
       onSnapshot: () => {
         this.#sendNeighbours(this.#neighbours.full());
-        this.#state.input({ kind: "subscribed" });
+        this.stateLog.input({ kind: "subscribed" });
       },
       onChange,
       log,
@@ -224,6 +218,7 @@ class RunningReplicator implements Replicator {
         },
         log,
         transport: options.transport ?? replicationTransport(),
+        ...(options.tap === undefined ? {} : { tap: options.tap }),
         ...(options.timers === undefined ? {} : { timers: options.timers }),
       });
     } catch (error) {
@@ -239,7 +234,7 @@ class RunningReplicator implements Replicator {
     if (this.#role === "active") this.#whole = produced(this.#sender.state) ?? this.#whole;
     this.#role = role;
     this.#term = term;
-    this.#state.input({ kind: "role", self: { role, term } });
+    this.stateLog.input({ kind: "role", self: { role, term } });
     this.#setBack.role(role === "active");
     if (role === "active") {
       // First of all no longer a standby: nothing of the former active's is written or swept from here on.
@@ -272,8 +267,8 @@ class RunningReplicator implements Replicator {
       direction: active && acknowledged !== null ? "sending" : following ? "receiving" : "none",
       version: this.#link.version,
       synchronised: active
-        ? isSent(sending) && isHeard(this.#state.state)
-        : isReceived(receiving) && missing(this.#state.state) === null,
+        ? isSent(sending) && isHeard(this.stateLog.state)
+        : isReceived(receiving) && missing(this.stateLog.state) === null,
       produced: produced(sending),
       acknowledged,
       applied: receiving.applied.term === 0 ? null : receiving.applied,
@@ -285,7 +280,7 @@ class RunningReplicator implements Replicator {
         ...prefixed("kernel", this.#receiver.counters),
         ...prefixed("neighbours", this.#counters),
         ...prefixed("set-back", this.#setBack.counters),
-        ...prefixed("state", { ...this.#state.state.counters }),
+        ...prefixed("state", { ...this.stateLog.state.counters }),
         ...prefixed("configuration", this.#options.configuration.counters),
       },
     };
@@ -308,15 +303,6 @@ class RunningReplicator implements Replicator {
     return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
   }
 
-  told(): Told {
-    const { facts, links } = this.#state.state;
-    return { facts, clockDifferenceMs: this.#state.clockDifferenceMs, links };
-  }
-
-  changed(subject: StateSubject): void {
-    this.#state.input({ kind: "changed", subject });
-  }
-
   configure(config: Config): void {
     this.#config = config;
     // A test's own are not the kernel's.
@@ -326,9 +312,13 @@ class RunningReplicator implements Replicator {
   async waitAcknowledged(timeoutMs: number): Promise<boolean> {
     const [sessions, state] = await Promise.all([
       this.#sender.waitAcknowledged(timeoutMs),
-      this.#state.waitHeard(timeoutMs),
+      this.stateLog.waitHeard(timeoutMs),
     ]);
     return sessions && state;
+  }
+
+  reconnect(): void {
+    this.#link.reconnect();
   }
 
   async close(): Promise<void> {
@@ -360,7 +350,7 @@ class RunningReplicator implements Replicator {
     else if (this.#peerRole !== null && this.#peerRole !== "active")
       reasons.push(`the peer's heart says ${this.#peerRole}`);
     if (state.refused > 0) reasons.push(`${state.refused} sessions were refused by this node's kernel`);
-    const unheard = missing(this.#state.state);
+    const unheard = missing(this.stateLog.state);
     if (unheard !== null) reasons.push(unheard);
     if (!isReceived(state) && state.refused === 0) reasons.push(`not synchronised (${receiverText(state)})`);
     return reasons;
@@ -374,7 +364,7 @@ class RunningReplicator implements Replicator {
     configuration.up(hello, this.#link.version ?? 1, (message) => this.#link.send(message));
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };
-    this.#state.input({ kind: "up", version: this.#link.version ?? 1, peer });
+    this.stateLog.input({ kind: "up", version: this.#link.version ?? 1, peer });
     // Heart may have spoken between the hello and now.
     this.#tellRole();
     this.#options.onChange();
@@ -385,7 +375,7 @@ class RunningReplicator implements Replicator {
     this.#lastEnding = ending;
     this.#sender.input({ kind: "unsubscribe" });
     this.#receiver.disconnected();
-    this.#state.input({ kind: "down" });
+    this.stateLog.input({ kind: "down" });
     this.#options.configuration.down();
     this.#options.onChange();
   }
@@ -417,7 +407,7 @@ class RunningReplicator implements Replicator {
       case "links":
       case "nodeFacts":
       case "stateAcknowledge":
-        this.#state.input({ kind: "message", message });
+        this.stateLog.input({ kind: "message", message });
         this.#options.onChange();
         return;
       case "configurationState":
@@ -431,7 +421,7 @@ class RunningReplicator implements Replicator {
         return;
       case "roleChanged":
         this.#options.configuration.peerRole(message.role);
-        this.#state.input({ kind: "peer", peer: { role: message.role, term: message.term } });
+        this.stateLog.input({ kind: "peer", peer: { role: message.role, term: message.term } });
         this.#receiver.push(message);
         return;
       default:
@@ -489,7 +479,7 @@ class RunningReplicator implements Replicator {
       try {
         if (this.#areNeighboursStale) this.#renewNeighbours();
         const events = this.#sender.turn();
-        this.#state.turn();
+        this.stateLog.turn();
         const changes = this.#neighbours.changes();
         if (this.#sender.state.subscription !== null) this.#sendNeighbours(changes);
         // Under load a batch is worth waiting for; one event alone is not made to wait.

@@ -24,6 +24,15 @@ export interface NodeState {
   adoptSlots(seed: number, slots: Uint8Array): string;
 }
 
+export interface Told {
+  /** Null: the other node has not said. */
+  readonly facts: NodeFacts | null;
+  /** Its clock less this node's when it did, in milliseconds. */
+  readonly clockDifferenceMs: number | null;
+  /** As the last active told them; null: none has. */
+  readonly links: readonly LinkState[] | null;
+}
+
 export interface StateLogOptions {
   readonly node: NodeState;
   readonly send: (message: PeerMessage) => void;
@@ -35,8 +44,7 @@ export interface StateLogOptions {
 export class StateLog {
   readonly state: StateLogState = createStateLog();
   readonly #options: StateLogOptions;
-  /** The peer's clock less this node's when it last said what it is, ms; null: it has not. */
-  clockDifferenceMs: number | null = null;
+  #clockDifferenceMs: number | null = null;
   #triedAt = Number.NEGATIVE_INFINITY;
   #waiters: ((heard: boolean) => void)[] = [];
 
@@ -47,12 +55,22 @@ export class StateLog {
   /** Feeds one input and performs what follows from it. */
   input(input: StateLogInput): void {
     if (input.kind === "message" && input.message.kind === "nodeFacts")
-      this.clockDifferenceMs = input.message.facts.clock - Date.now();
+      this.#clockDifferenceMs = input.message.facts.clock - Date.now();
     const effects: StateLogEffect[] = [];
     step(this.state, input, effects);
     for (const effect of effects) this.#perform(effect);
     if (!isHeard(this.state)) return;
     for (const settle of this.#waiters.splice(0)) settle(this.state.version !== null);
+  }
+
+  told(): Told {
+    const { facts, links } = this.state;
+    return { facts, clockDifferenceMs: this.#clockDifferenceMs, links };
+  }
+
+  /** Something that `node` tells is another now. */
+  changed(subject: StateSubject): void {
+    this.input({ kind: "changed", subject });
   }
 
   /** Called often: what the kernel refused is tried again now and then. */

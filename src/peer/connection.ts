@@ -79,10 +79,22 @@ export interface ConnectionEvents {
   readonly onEnd: (ending: Ending, connection: Connection) => void;
 }
 
+/** Listens in on connections of this process, for whoever looks for a fault (daemon/recorder.ts). */
+export interface ConnectionTap {
+  /** A frame in clear, as it is on the wire. */
+  frame(way: "sent" | "received", version: number, bytes: Uint8Array): void;
+  /** Both hellos were read, or the connection ended. */
+  connection(what: "connected" | "disconnected", version: number): void;
+  /** A line of a key log (SSLKEYLOGFILE). */
+  key(line: Uint8Array): void;
+}
+
 export interface ConnectionOptions {
   readonly introduction: Introduction;
   readonly events: ConnectionEvents;
   readonly timers?: ConnectionTimers;
+  /** Who listens in at this moment; null: nobody. */
+  readonly tap?: () => ConnectionTap | null;
   /** Of the path, for the words of an ending. */
   readonly peerName: string;
 }
@@ -221,6 +233,8 @@ export class Connection {
 
   #secure(tls: TLSSocket, event: "secure" | "secureConnect"): void {
     this.#tls = tls;
+    // Keys are told while they are made, or never.
+    if (this.#tap() !== null) tls.on("keylog", (line: Buffer) => this.#tap()?.key(line));
     tls.on("error", this.#onSocketError);
     tls.on("close", this.#onSocketClose);
     tls.on("end", () => this.#end("closed", "the peer closed the connection"));
@@ -280,7 +294,13 @@ export class Connection {
     }
   }
 
+  #tap(): ConnectionTap | null {
+    return this.#options.tap?.() ?? null;
+  }
+
   #onFrame(message: PeerMessage): void {
+    // A message has one encoding: this is what was read.
+    this.#tap()?.frame("received", this.#version, encodeFrame(message, this.#version));
     if (message.kind === "refuse") {
       this.#refuser = message.code;
       const text = `the peer refuses: ${message.code}: ${message.text}`;
@@ -317,6 +337,7 @@ export class Connection {
       this.#tickedAt = this.#timers.now();
       this.#heardAt = this.#tickedAt;
       this.#ticker = setInterval(() => this.#tick(), this.#timers.pingMs);
+      this.#tap()?.connection("connected", version);
       this.#options.events.onReady(this, hello);
     }
   }
@@ -340,7 +361,9 @@ export class Connection {
   #write(message: PeerMessage): void {
     const tls = this.#tls;
     if (tls === null || tls.destroyed || !tls.writable) return;
-    tls.write(encodeFrame(message, this.#version));
+    const frame = encodeFrame(message, this.#version);
+    this.#tap()?.frame("sent", this.#version, frame);
+    tls.write(frame);
     if (this.queuedBytes > QUEUE_BYTES_MAX) this.#end("peer-too-slow", `${this.queuedBytes} bytes unsent`);
   }
 
@@ -353,6 +376,7 @@ export class Connection {
 
   #end(code: string, text: string, linger = false, refusedKey?: RefusedKey): void {
     if (this.#phase === "ended") return;
+    if (this.#phase === "ready") this.#tap()?.connection("disconnected", this.#version);
     this.#phase = "ended";
     clearTimeout(this.#deadline);
     if (this.#ticker !== null) clearInterval(this.#ticker);

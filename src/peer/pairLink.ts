@@ -20,6 +20,7 @@ import type { RefusedKey } from "../wire/control.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import {
   Connection,
+  type ConnectionTap,
   type ConnectionTimers,
   DEFAULT_TIMERS,
   type Ending,
@@ -51,6 +52,7 @@ export interface PairLinkOptions {
   readonly log: (line: string) => void;
   readonly transport?: Transport;
   readonly timers?: ConnectionTimers;
+  readonly tap?: () => ConnectionTap | null;
   /** First pause before a preferred path is tried again. */
   readonly preferredRetryMs?: number;
 }
@@ -138,6 +140,11 @@ export class PairLink {
     this.#current?.connection.refuse("protocol", text);
   }
 
+  /** Ends the connection, so that another one begins: the peer that dials does so at once. */
+  reconnect(): void {
+    this.#current?.connection.close("reconnect", "asked to connect anew");
+  }
+
   /** The addresses that are listened on, for tests with ports of their own. */
   addresses(): readonly AddressInfo[] {
     return this.#servers.map((server) => server.address() as AddressInfo);
@@ -191,6 +198,7 @@ export class PairLink {
     return {
       introduction: this.#options.introduction,
       timers: this.#timers,
+      ...(this.#options.tap === undefined ? {} : { tap: this.#options.tap }),
       peerName: `${this.#options.paths[path]!.name} (${peerName})`,
       events: {
         onReady: (connection: Connection, hello: Hello) => {

@@ -341,22 +341,23 @@ function agree(options: SealerOptions, peerPublicKey: string): Agreement {
 }
 
 /** RFC 8410 §7: the 32 bytes of the seed end the PKCS #8 structure. */
-function seedOf(privateKey: KeyObject): Uint8Array {
+export function seedOf(privateKey: KeyObject): Uint8Array {
   return privateKey.export({ format: "der", type: "pkcs8" }).subarray(-KEY_BYTES);
 }
 
 /** What a key is for: this protocol, this direction, and this pair of keys in this order. */
-function infoFor(sender: NodeId, senderKey: Uint8Array, receiverKey: Uint8Array): Buffer {
+export function infoFor(sender: NodeId, senderKey: Uint8Array, receiverKey: Uint8Array): Buffer {
   const label = Buffer.from(`understudy datagram 1 ${sender}>${peerOf(sender)} `, "latin1");
   return Buffer.concat([label, senderKey, receiverKey]);
 }
 
 /** The key of one boot of one sender (RFC 5869): a new one each start, so that numbers may begin at 1 again. */
-function deriveKey(secret: KeyObject, bootId: Uint8Array, info: Buffer): KeyObject {
+export function deriveKey(secret: KeyObject, bootId: Uint8Array, info: Buffer): KeyObject {
   return createSecretKey(Buffer.from(hkdfSync("sha256", secret, bootId, info, KEY_BYTES)));
 }
 
-function decipher(key: KeyObject, parts: DatagramParts): Uint8Array | null {
+/** What a datagram's sender sealed, proof and body; null where it does not open with `key`. */
+export function decipher(key: KeyObject, parts: DatagramParts): Uint8Array | null {
   const decipher = createDecipheriv(CIPHER, key, nonceOf(parts.sequence), { authTagLength: TAG_BYTES });
   decipher.setAAD(parts.head, { plaintextLength: parts.sealed.length });
   decipher.setAuthTag(parts.tag);

@@ -205,7 +205,20 @@ export type DaemonRequest =
       readonly of: "own" | "peer";
       readonly version: string | null;
     }
-  | { readonly kind: "versions"; readonly request: number; readonly limit: number };
+  | { readonly kind: "versions"; readonly request: number; readonly limit: number }
+  /** Writes down what the log's connection says, for a while; null: ends what is under way. */
+  | { readonly kind: "record"; readonly request: number; readonly order: RecordOrder | null };
+
+export interface RecordOrder {
+  /** Absolute; a new file. */
+  readonly file: string;
+  /** Messages in clear, or the keys of connections that begin while it goes on (SSLKEYLOGFILE). */
+  readonly what: "frames" | "keys";
+  readonly seconds: number;
+  readonly megabytes: number;
+  /** The connection is made anew, so that the recording begins with its beginning. */
+  readonly reconnect: boolean;
+}
 
 export type ApplySource =
   /** `file`: its name for messages. */

@@ -7,6 +7,9 @@ import {
   CONTROL_LINE_BYTES_MAX,
   LINK_ID_MAX,
   LINK_ID_MIN,
+  PATH_LENGTH_MAX,
+  RECORDING_BYTES_MAX,
+  RECORDING_SECONDS_MAX,
   SESSIONS_SHOWN_MAX,
   TEXT_BYTES_MAX,
 } from "../base/limits.ts";
@@ -53,6 +56,7 @@ const keysOf: Readonly<Record<DaemonRequest["kind"], readonly string[]>> = {
   apply: ["kind", "request", "source", "author", "message", "replace", "base"],
   configuration: ["kind", "request", "of", "version"],
   versions: ["kind", "request", "limit"],
+  record: ["kind", "request", "order"],
 };
 
 /** `show, handover, restart or stop`. */
@@ -119,11 +123,29 @@ function applyFault(value: Fields): string | null {
   );
 }
 
+const orderRules: Rules = {
+  file: ["an absolute path", (file) => isText(PATH_LENGTH_MAX)(file) && (file as string).startsWith("/")],
+  what: ["frames or keys", (what) => what === "frames" || what === "keys"],
+  seconds: [`1 to ${RECORDING_SECONDS_MAX}`, (seconds) => isCount(seconds, 1, RECORDING_SECONDS_MAX)],
+  megabytes: [`1 to ${RECORDING_BYTES_MAX >> 20}`, (size) => isCount(size, 1, RECORDING_BYTES_MAX >> 20)],
+  reconnect: ["true or false", (reconnect) => typeof reconnect === "boolean"],
+};
+
+function recordFault({ order }: Fields): string | null {
+  if (order === null) return null;
+  if (!isFields(order)) return "order: expected an object, or null";
+  const unknown = Object.keys(order).find((key) => !Object.hasOwn(orderRules, key));
+  if (unknown !== undefined) return `order.${unknown}: not a key of a recording`;
+  const fault = faultOf(orderRules, order);
+  return fault === null ? null : `order.${fault}`;
+}
+
 const faultsOf: Readonly<Record<DaemonRequest["kind"], (value: Fields) => string | null>> = {
   show: showFault,
   restart: restartFault,
   handover: () => null,
   stop: () => null,
+  record: recordFault,
   apply: applyFault,
   configuration: (value) =>
     faultOf(

@@ -18,8 +18,8 @@ function refusalAt(offset: number): PreambleRefusal {
   return offset === KIND_OFFSET ? "kind" : "reserved";
 }
 
-/** What the preamble opens: a stream (TCP: TLS follows) or one sealed datagram (UDP). */
-export const PreambleKind = { Stream: 1, Datagram: 2 } as const;
+/** What the preamble opens: a stream (TCP: TLS follows), one sealed datagram (UDP), or a recorded file. */
+export const PreambleKind = { Stream: 1, Datagram: 2, Recording: 3 } as const;
 export type PreambleKind = (typeof PreambleKind)[keyof typeof PreambleKind];
 
 export type PreambleResult =

@@ -11,7 +11,7 @@ import fc from "fast-check";
 import { encodeFrame, FrameReader } from "../../src/wire/frames.ts";
 import { decodeHeartbeat, encodeHeartbeat } from "../../src/wire/heartbeat.ts";
 import { messageTables } from "../../src/wire/peer.ts";
-import { PreambleKind, preamble } from "../../src/wire/preamble.ts";
+import { preamble } from "../../src/wire/preamble.ts";
 import { validateRecords } from "../../src/wire/session.ts";
 import { decodeRecord, encodeRecord } from "../../src/wire/sessionRecord.ts";
 import { anyHeartbeat, oneOfEachKind } from "./v1/messageSamples.ts";
@@ -127,5 +127,6 @@ test("every heartbeat, and both preambles", () => {
       assert.deepEqual(v1.decodeHeartbeat(raw), { ok: true, value: message });
     }),
   );
-  for (const kind of Object.values(PreambleKind)) assert.deepEqual(preamble(kind), v1Preamble.preamble(kind));
+  for (const kind of Object.values(v1Preamble.PreambleKind))
+    assert.deepEqual(preamble(kind), v1Preamble.preamble(kind));
 });

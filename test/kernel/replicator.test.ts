@@ -60,22 +60,22 @@ describe("replication between two kernels", inNamespace, () => {
     const { a, b } = pair;
     await follow(pair);
     assert.deepEqual([a.state.adopted, b.state.adopted], [null, 1]);
-    assert.deepEqual(b.replicator.told().links, a.state.links());
-    assert.equal(a.replicator.told().links, null);
-    assert.equal(b.replicator.told().facts?.software, "understudy of a");
-    assert.equal(a.replicator.told().facts?.software, "understudy of b");
+    assert.deepEqual(b.replicator.stateLog.told().links, a.state.links());
+    assert.equal(a.replicator.stateLog.told().links, null);
+    assert.equal(b.replicator.stateLog.told().facts?.software, "understudy of a");
+    assert.equal(a.replicator.stateLog.told().facts?.software, "understudy of b");
     assert.deepEqual([a.replicator.state().version, b.replicator.state().version], [2, 2]);
     a.state.link = 7;
-    for (const subject of ["slots", "links"] as const) a.replicator.changed(subject);
+    for (const subject of ["slots", "links"] as const) a.replicator.stateLog.changed(subject);
     assert.equal(await a.replicator.waitAcknowledged(5000), true);
     assert.equal(b.state.adopted, 7);
-    assert.deepEqual(b.replicator.told().links, a.state.links());
+    assert.deepEqual(b.replicator.stateLog.told().links, a.state.links());
     // A takeover: the new active goes on with what it was told, and the other one is told that.
     b.state.link = b.state.adopted;
     b.setRole("active", 3, "active");
     a.setRole("standby", 3, "active");
     await synchronised(a);
-    assert.deepEqual([a.state.adopted, a.replicator.told().links?.[0]?.detail], [7, "b"]);
+    assert.deepEqual([a.state.adopted, a.replicator.stateLog.told().links?.[0]?.detail], [7, "b"]);
   });
 
   test("a standby whose kernel does not take the slots is not ready, and holds up a handover", async (t) => {
@@ -83,7 +83,7 @@ describe("replication between two kernels", inNamespace, () => {
     const { a, b } = pair;
     await follow(pair);
     b.state.refusal = "no memory";
-    a.replicator.changed("slots");
+    a.replicator.stateLog.changed("slots");
     await b.until(({ replicator }) => !replicator.report().ready, "not ready");
     assert.deepEqual(b.replicator.report().reasons, [
       "the active's slots are not in this node's kernel: no memory",

@@ -15,7 +15,8 @@ const apply = {
   replace: false,
   base: null,
 };
-const kinds = "show, handover, restart, stop, apply, configuration or versions";
+const kinds = "show, handover, restart, stop, apply, configuration, versions or record";
+const order = { file: "/tmp/log", what: "frames", seconds: 60, megabytes: 64, reconnect: false };
 
 for (const request of [
   { kind: "show", request: 1, what: "pair" },
@@ -33,6 +34,9 @@ for (const request of [
   { kind: "configuration", request: 9, of: "own", version: null },
   { kind: "configuration", request: 9, of: "peer", version: "12" },
   { kind: "versions", request: 9, limit: 500 },
+  { kind: "record", request: 9, order },
+  { kind: "record", request: 9, order: { ...order, what: "keys", reconnect: true } },
+  { kind: "record", request: 9, order: null },
 ]) {
   test(`taken: ${JSON.stringify(request)}`, () => {
     assert.deepEqual(readDaemonRequest(request), { ok: true, request });
@@ -73,6 +77,29 @@ for (const [value, number, reason] of [
   [{ ...apply, force: true }, 4, "force: not a key of apply"],
   [{ kind: "configuration", request: 5, of: "both", version: null }, 5, "of: expected own or peer"],
   [{ kind: "versions", request: 5, limit: 501 }, 5, "limit: expected 1 to 500"],
+  [{ kind: "record", request: 5 }, 5, "order: expected an object, or null"],
+  [
+    { kind: "record", request: 5, order: { ...order, file: "log" } },
+    5,
+    "order.file: expected an absolute path",
+  ],
+  [
+    { kind: "record", request: 5, order: { ...order, file: `/${"x".repeat(5000)}` } },
+    5,
+    "order.file: expected an absolute path",
+  ],
+  [
+    { kind: "record", request: 5, order: { ...order, what: "all" } },
+    5,
+    "order.what: expected frames or keys",
+  ],
+  [{ kind: "record", request: 5, order: { ...order, seconds: 0 } }, 5, "order.seconds: expected 1 to 86400"],
+  [
+    { kind: "record", request: 5, order: { ...order, megabytes: 2000 } },
+    5,
+    "order.megabytes: expected 1 to 1024",
+  ],
+  [{ kind: "record", request: 5, order: { ...order, extra: 1 } }, 5, "order.extra: not a key of a recording"],
 ] as const) {
   test(`refused: ${JSON.stringify(value)}`, () => {
     assert.deepEqual(readDaemonRequest(value), { ok: false, number, reason });

@@ -9,6 +9,7 @@ import { bytesToHex, type Field } from "../../src/wire/codec.ts";
 import { head, proof } from "../../src/wire/datagram.ts";
 import { heartbeat } from "../../src/wire/heartbeat.ts";
 import { messageTables, TYPE_GROUPS } from "../../src/wire/peer.ts";
+import { recordingEntry, recordingHead } from "../../src/wire/recording.ts";
 import { golden } from "../golden/golden.ts";
 
 const file = fileURLToPath(new URL("../../docs/protocol.md", import.meta.url));
@@ -49,6 +50,8 @@ const tables = new Map<string, Field<unknown>>([
   ["head", head],
   ["proof", proof],
   ["heartbeat", heartbeat],
+  ["recordingHead", recordingHead],
+  ["recordingEntry", recordingEntry],
   ...[...messageTables].map(([kind, { body }]) => [kind, body] as const),
 ]);
 const block = /<!-- (table|golden): (\S+) -->\n[\s\S]*?<!-- end -->/g;
