@@ -41,8 +41,8 @@ export interface Node {
   /** Resolves when `condition` holds; asked at every change and, as the kernel does not tell, every few ms. */
   until(condition: (node: Node) => boolean, what: string): Promise<void>;
   setRole(role: Role, term: number, peerRole: Role): void;
-  /** Closes the replicator and starts another, as a restart of the daemon does. */
-  restart(): Promise<void>;
+  /** Closes the replicator and starts another, as a restart of the daemon does, with this of the configuration changed. */
+  restart(changes?: Partial<Config>): Promise<void>;
   sh(command: string): string;
 }
 
@@ -168,16 +168,16 @@ function makeNode(
   const lines: string[] = [];
   const state = new ModelState(id);
   const log = (line: string): number => lines.push(`${id}: ${line}`);
-  const start = (): Replicator =>
+  const start = (changes: Partial<Config> = {}): Replicator =>
     space.run(() => {
       const options: ReplicatorOptions = {
-        config,
+        config: { ...config, ...changes },
         configuration: new ModelConfiguration(config),
         identity,
         node: state,
         log,
         onChange: () => {},
-        kernel: kernelIn(space, receiveBytes),
+        kernel: kernelIn(space, { ...config, ...changes }.sending, receiveBytes),
         neighbours: neighboursIn(space, config),
         transport: transportIn(space),
         ...(limits === undefined ? {} : { limits }),
@@ -203,9 +203,9 @@ function makeNode(
       }
     },
     setRole: (role, term, peerRole) => node.replicator.setRole(role, term, peerRole),
-    restart: async () => {
+    restart: async (changes) => {
       await node.replicator.close();
-      node.replicator = start();
+      node.replicator = start(changes);
     },
     sh: (command) => space.run(() => sh(command)),
   };
@@ -213,8 +213,8 @@ function makeNode(
 }
 
 /** The daemon's kernel, whose every socket is opened inside `space`. */
-function kernelIn(space: Namespace, receiveBytes?: number): ReplicationKernel {
-  const kernel = space.run(() => openReplicationKernel());
+function kernelIn(space: Namespace, sending: Config["sending"], receiveBytes?: number): ReplicationKernel {
+  const kernel = space.run(() => openReplicationKernel(sending));
   const { portId } = kernel.writer as SessionWriter;
   const events =
     receiveBytes === undefined
