@@ -5,6 +5,7 @@
 
 import { APPLY_SLICE_RECORDS, RECEIVE_QUEUE_BYTES_MAX } from "../base/limits.ts";
 import { type Millis, millis } from "../base/units.ts";
+import type { AuditMessage } from "../core/audit/auditorState.ts";
 import { deadline, isFollowing, isSynchronised, relieves, step } from "../core/replication/receiver.ts";
 import {
   createReceiver,
@@ -31,6 +32,11 @@ export interface LogReceiverOptions {
   readonly resume: () => void;
   readonly installNeighbours: (message: MessageOf<"neighbours">) => void;
   readonly onChange: () => void;
+  /** Hears of each change before it is applied, and of the active's words about the audit, in the log's order. */
+  readonly audit?: {
+    received(bytes: Uint8Array): void;
+    asked(message: AuditMessage, synchronised: boolean): void;
+  };
   readonly log: (line: string) => void;
 }
 
@@ -265,6 +271,13 @@ export class LogReceiver {
       case "neighbours":
         if (this.state.standby) this.#options.installNeighbours(message);
         return;
+      case "auditBegin":
+      case "auditEnd":
+      case "auditAsk":
+      case "auditVoid":
+      case "auditResult":
+        this.#options.audit?.asked(message, isSynchronised(this.state));
+        return;
       default:
         this.#count(`unexpected-${message.kind}`);
     }
@@ -280,6 +293,7 @@ export class LogReceiver {
       this.#options.fail(`sessions: ${reason}`);
       return;
     }
+    if (message.origin === "change") this.#options.audit?.received(message.records);
     this.input({ kind: "sessions", first: message.first, count: message.count, bytes: message.records });
   }
 

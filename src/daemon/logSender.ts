@@ -29,6 +29,8 @@ export interface LogSenderOptions {
   /** A snapshot has begun: what goes with it (neighbours) is due. */
   readonly onSnapshot: () => void;
   readonly onChange: () => void;
+  /** Hears of each change that is sent, in the log's order. */
+  readonly audit?: { sent(bytes: Uint8Array): void };
   readonly log: (line: string) => void;
   readonly limits?: Partial<SenderLimits>;
   /** Of the hashes in the set of changed keys. */
@@ -41,7 +43,7 @@ interface Waiter {
   readonly settle: (acknowledged: boolean) => void;
 }
 
-/** Before a handover: bounds what is drained without a look at the event loop. */
+/** Before a handover, and for the audit: bounds what is drained without a look at the event loop. */
 const DRAIN_TURNS_MAX = 25;
 
 /** What the table is read for, as the machine's inputs are called. */
@@ -103,6 +105,12 @@ export class LogSender {
     return events;
   }
 
+  /** Sends all that the kernel has told by now. False: it tells more than can be sent in a tenth of a second. */
+  drainAll(): boolean {
+    for (let turns = 0; turns < DRAIN_TURNS_MAX; turns += 1) if (this.#drain().drained) return true;
+    return false;
+  }
+
   /** Everything produced so far is in the standby's kernel (true), or was not in time (false). */
   waitAcknowledged(timeoutMs: number): Promise<boolean> {
     // What the kernel has already told belongs to "so far".
@@ -162,6 +170,7 @@ export class LogSender {
         return;
       case "sessions": {
         const origin = effect.read ? "snapshot" : "change";
+        if (!effect.read) this.#options.audit?.sent(effect.bytes);
         send({ kind: "sessions", origin, first: effect.first, count: effect.count, records: effect.bytes });
         return;
       }

@@ -3,6 +3,7 @@
 import * as libc from "../kernel/libc.ts";
 import { openSessionDump, type SessionDump } from "../kernel/sessionDump.ts";
 import { openSessionEvents, type SessionEvents } from "../kernel/sessionEvents.ts";
+import { openSessionFold, type SessionFold, type SessionFoldOptions } from "../kernel/sessionFold.ts";
 import { carriedGenerations, openKeyDump, purgeGeneration } from "../kernel/sessionGenerations.ts";
 import { countEntries } from "../kernel/sessions.ts";
 import { openSessionTimes, type SessionTimes, type SetBackWalk } from "../kernel/sessionTimes.ts";
@@ -19,6 +20,8 @@ export interface ReplicationKernel {
   openDump(expectations?: false): Pick<SessionDump, "next" | "close">;
   /** Every session of the pair in this node's table, whether or not it would be sent: a delete of each. */
   openKeyDump(): Pick<SessionDump, "next" | "close">;
+  /** For the audit: the pair's sessions as hashes; `active`: as the one who sends. */
+  openFold(options: Omit<SessionFoldOptions, "policy">, active: boolean): SessionFold;
   carriedGenerations(): readonly number[];
   purge(linkIds: readonly number[], generation: number): void;
   /** Begins to set times back, through the whole table. */
@@ -51,6 +54,7 @@ export function openReplicationKernel(sending?: SendingPolicy): ReplicationKerne
       openDump: (expectations) =>
         openSessionDump({ policy, expectations: expectations ?? events.expectations }),
       openKeyDump,
+      openFold: (options, active) => openSessionFold({ ...options, policy: active ? policy : null }),
       carriedGenerations,
       purge: purgeGeneration,
       walkTimes: () => opened.walk(),

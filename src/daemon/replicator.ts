@@ -10,9 +10,10 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BATCH_FILL_MS } from "../base/limits.ts";
 import type { Role } from "../base/units.ts";
+import type { AuditorOptions } from "../core/audit/auditorState.ts";
 import type { Config } from "../core/config.ts";
 import type { ConfigMessage } from "../core/configLogState.ts";
-import { isSynchronised as isReceived, describe as receiverText } from "../core/replication/receiver.ts";
+import { isSynchronised as isReceived } from "../core/replication/receiver.ts";
 import { isSynchronised as isSent, produced } from "../core/replication/sender.ts";
 import type { SenderLimits } from "../core/replication/senderState.ts";
 import { isHeard, missing } from "../core/replication/stateLog.ts";
@@ -21,13 +22,16 @@ import type { Identity } from "../peer/identity.ts";
 import { PairLink, type Transport } from "../peer/pairLink.ts";
 import type { Position, ReplicationState } from "../wire/control.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
+import { Audit } from "./audit.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
 import { MergeTaker } from "./mergeTaker.ts";
 import { type NeighbourLog, openNeighbourLog } from "./neighbourLog.ts";
 import { openReplicationKernel, type ReplicationKernel } from "./replicationKernel.ts";
 import { replicationTransport } from "./replicationSockets.ts";
+import { route } from "./routing.ts";
 import { SetBack } from "./setBack.ts";
+import { standbyReasons } from "./standbyReasons.ts";
 import { type NodeState, StateLog } from "./stateLog.ts";
 import { VERSION } from "./views.ts";
 
@@ -62,6 +66,7 @@ export interface ReplicatorOptions {
   readonly transport?: Transport;
   readonly timers?: ConnectionTimers;
   readonly limits?: Partial<SenderLimits>;
+  readonly audit?: Partial<AuditorOptions>;
 }
 
 export interface ReplicatorReport {
@@ -93,7 +98,7 @@ export interface Replicator {
 }
 
 const NOWHERE: Position = { term: 0, sequence: 0 };
-/** The protocol version that brought rounds over some buckets. */
+/** The protocol version that brought rounds over some buckets, what helpers expect, and the audit. */
 const ROUNDS_SINCE = 2;
 /** How long the poll of the kernel's sockets may keep `close` waiting. */
 const POLL_MS = 100;
@@ -130,6 +135,7 @@ class RunningReplicator implements Replicator {
   #areNeighboursStale = false;
   readonly stateLog: StateLog;
   readonly #setBack: SetBack;
+  readonly #audit: Audit;
   #role: Role = "idle";
   /**
    * Up to here this kernel holds the whole of the pair's state. A snapshot under way does not count: by its position
@@ -155,6 +161,7 @@ class RunningReplicator implements Replicator {
     this.#neighbours = options.neighbours ?? openNeighbourLog(config);
     this.#setBack = new SetBack({ walk: () => kernel.walkTimes(), log });
     this.stateLog = new StateLog({ node: options.node, send, fail, onChange, log });
+    const seed = randomBytes(4).readUInt32LE();
     this.#sender = new LogSender({
       kernel,
       send,
@@ -165,10 +172,26 @@ class RunningReplicator implements Replicator {
         this.#sendNeighbours(this.#neighbours.full());
         this.stateLog.input({ kind: "subscribed" });
       },
+      onChange: () => {
+        this.#audit.follow();
+        onChange();
+      },
+      audit: { sent: (bytes) => this.#audit.sent(bytes) },
+      log,
+      seed,
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+    });
+    this.#audit = new Audit({
+      openFold: (reading, active) => kernel.openFold(reading, active),
+      sender: this.#sender.state,
+      drain: () => this.#sender.drainAll(),
+      dirty: (buckets) => this.#sender.input({ kind: "dirty", buckets }),
+      send,
       onChange,
       log,
-      seed: randomBytes(4).readUInt32LE(),
-      ...(options.limits === undefined ? {} : { limits: options.limits }),
+      seed,
+      salt: randomBytes(4).readUInt32LE(),
+      ...(options.audit === undefined ? {} : { tuning: options.audit }),
     });
     this.#taker = new MergeTaker({
       insert: (bytes, count) => kernel.writer.insert(bytes, count),
@@ -187,6 +210,7 @@ class RunningReplicator implements Replicator {
       resume: () => this.#link.resume(),
       installNeighbours: (message) => this.#installNeighbours(message),
       onChange,
+      audit: this.#audit,
       log,
     });
     this.#link = this.#connect();
@@ -213,7 +237,18 @@ class RunningReplicator implements Replicator {
         paths: config.paths.filter((path) => path.replication),
         events: {
           onUp: (hello) => this.#onUp(hello),
-          onMessage: (message) => this.#onMessage(message),
+          onMessage: (message) =>
+            route(message, {
+              sender: this.#sender,
+              taker: this.#taker,
+              receiver: this.#receiver,
+              stateLog: this.stateLog,
+              configuration: options.configuration,
+              audit: this.#audit,
+              isActive: this.#role === "active",
+              knowsRounds: (this.#link.version ?? 0) >= ROUNDS_SINCE,
+              onChange: options.onChange,
+            }),
           onDown: (ending) => this.#onDown(ending),
         },
         log,
@@ -246,6 +281,7 @@ class RunningReplicator implements Replicator {
       this.#sender.input({ kind: "inactive" });
       this.#receiver.input({ kind: "role", standby: role === "standby" });
     }
+    this.#followAudit();
     this.#tellRole();
     this.#options.onChange();
   }
@@ -272,6 +308,7 @@ class RunningReplicator implements Replicator {
       produced: produced(sending),
       acknowledged,
       applied: receiving.applied.term === 0 ? null : receiving.applied,
+      audit: this.#audit.state(),
       counters: {
         ...prefixed("link", link.counters),
         ...prefixed("sender", { ...sending.counters }),
@@ -297,7 +334,15 @@ class RunningReplicator implements Replicator {
         refused: 0,
       };
     }
-    const reasons = this.#reasons();
+    const reasons = standbyReasons({
+      role: this.#role,
+      heartsPeerRole: this.#peerRole,
+      isConnected: this.#hello !== null,
+      lastEnding: this.#lastEnding?.text ?? null,
+      difference: this.#options.configuration.difference,
+      receiver: this.#receiver.state,
+      state: this.stateLog.state,
+    });
     const { applied, refused } = this.#receiver.state;
     if (isReceived(this.#receiver.state)) this.#whole = applied;
     return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
@@ -326,34 +371,13 @@ class RunningReplicator implements Replicator {
     this.#closed = true;
     this.#sender.close();
     this.#setBack.close();
+    this.#audit.close();
     this.#receiver.close();
     this.#link.close();
     // The descriptors are polled by another thread until then, and must not be another file's meanwhile.
     await this.#watching;
     this.#neighbours.close();
     this.#kernel.close();
-  }
-
-  /** Why a standby is not ready: every reason that holds, in words. */
-  #reasons(): string[] {
-    const { state } = this.#receiver;
-    const reasons: string[] = [];
-    if (this.#role !== "standby") reasons.push(`this node is ${this.#role}`);
-    if (this.#hello === null) {
-      const ending = this.#lastEnding === null ? "" : ` (${this.#lastEnding.text})`;
-      reasons.push(`no replication connection to the peer${ending}`);
-      return reasons;
-    }
-    const { difference } = this.#options.configuration;
-    if (difference !== null) reasons.push(`the two nodes have different configurations: ${difference}`);
-    if (state.peer !== null && state.peer.role !== "active") reasons.push("the peer is not active");
-    else if (this.#peerRole !== null && this.#peerRole !== "active")
-      reasons.push(`the peer's heart says ${this.#peerRole}`);
-    if (state.refused > 0) reasons.push(`${state.refused} sessions were refused by this node's kernel`);
-    const unheard = missing(this.stateLog.state);
-    if (unheard !== null) reasons.push(unheard);
-    if (!isReceived(state) && state.refused === 0) reasons.push(`not synchronised (${receiverText(state)})`);
-    return reasons;
   }
 
   #onUp(hello: Hello): void {
@@ -365,6 +389,7 @@ class RunningReplicator implements Replicator {
     this.#receiver.input({ kind: "peer", role: hello.role, term: hello.term });
     const peer = { role: hello.role, term: hello.term };
     this.stateLog.input({ kind: "up", version: this.#link.version ?? 1, peer });
+    this.#followAudit();
     // Heart may have spoken between the hello and now.
     this.#tellRole();
     this.#options.onChange();
@@ -376,57 +401,15 @@ class RunningReplicator implements Replicator {
     this.#sender.input({ kind: "unsubscribe" });
     this.#receiver.disconnected();
     this.stateLog.input({ kind: "down" });
+    this.#followAudit();
     this.#options.configuration.down();
     this.#options.onChange();
   }
 
-  #onMessage(message: PeerMessage): void {
-    switch (message.kind) {
-      case "acknowledge":
-        this.#sender.input({ kind: "acknowledge", position: message.position });
-        return;
-      case "subscribe":
-        this.#sender.input({
-          kind: "subscribe",
-          subscription: { term: message.term, generation: message.generation },
-          own: message.own,
-          knowsRounds: (this.#link.version ?? 0) >= ROUNDS_SINCE,
-        });
-        return;
-      case "roundSwept":
-        this.#sender.input({ ...message, kind: "round-swept" });
-        return;
-      case "mergeEnd":
-        this.#taker.push(message);
-        return;
-      case "sessions":
-        if (message.origin === "merge") this.#taker.push(message);
-        else this.#receiver.push(message);
-        return;
-      case "slots":
-      case "links":
-      case "nodeFacts":
-      case "stateAcknowledge":
-        this.stateLog.input({ kind: "message", message });
-        this.#options.onChange();
-        return;
-      case "configurationState":
-      case "configurationPropose":
-      case "configurationVerdict":
-      case "configurationCommit":
-      case "configurationDone":
-      case "configurationFetch":
-      case "configurationVersion":
-        this.#options.configuration.message(message);
-        return;
-      case "roleChanged":
-        this.#options.configuration.peerRole(message.role);
-        this.stateLog.input({ kind: "peer", peer: { role: message.role, term: message.term } });
-        this.#receiver.push(message);
-        return;
-      default:
-        this.#receiver.push(message);
-    }
+  /** The audit goes by the role and the connection in force. */
+  #followAudit(): void {
+    const speaks = this.#hello !== null && (this.#link.version ?? 0) >= ROUNDS_SINCE;
+    this.#audit.setRole(speaks && this.#role !== "idle" ? this.#role : null);
   }
 
   #tellRole(): void {
@@ -480,6 +463,7 @@ class RunningReplicator implements Replicator {
         if (this.#areNeighboursStale) this.#renewNeighbours();
         const events = this.#sender.turn();
         this.stateLog.turn();
+        this.#audit.follow();
         const changes = this.#neighbours.changes();
         if (this.#sender.state.subscription !== null) this.#sendNeighbours(changes);
         // Under load a batch is worth waiting for; one event alone is not made to wait.

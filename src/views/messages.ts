@@ -7,6 +7,7 @@ import type { Position } from "../wire/control.ts";
 import type { HeartbeatMessage } from "../wire/heartbeat.ts";
 import type { VersionHeader } from "../wire/messagesConfiguration.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
+import { auditMessageText } from "./auditMessages.ts";
 import { type NamedRecord, recordText } from "./records.ts";
 import { plural, printable } from "./text.ts";
 
@@ -54,6 +55,15 @@ export function messageText(message: PeerMessage, records: readonly NamedRecord[
     case "configurationFetch":
     case "configurationVersion":
       return configurationText(message);
+    case "auditBegin":
+    case "auditFolded":
+    case "auditEnd":
+    case "auditDigests":
+    case "auditAsk":
+    case "auditKeys":
+    case "auditVoid":
+    case "auditResult":
+      return [auditMessageText(message)];
     default:
       return [logText(message)];
   }

@@ -274,6 +274,8 @@ export interface ReplicationState {
   readonly produced: Position | null;
   readonly acknowledged: Position | null;
   readonly applied: Position | null;
+  /** Both kernels' tables, compared. Absent: a daemon of before. */
+  readonly audit?: AuditState;
   readonly counters: Readonly<Record<string, number>>;
 }
 
@@ -299,8 +301,6 @@ export interface PairView {
   readonly guard: Readonly<Record<string, number>> | null;
   readonly replication: ReplicationState;
   readonly machines: MachinesView;
-  /** Absent: a daemon of before. */
-  readonly audit?: AuditState;
   readonly sessions: number;
   readonly configurationDigest: string;
 }

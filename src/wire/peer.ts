@@ -6,6 +6,7 @@
 import { assert } from "../base/assert.ts";
 import { MESSAGE_BYTES_MAX, TEXT_BYTES_MAX } from "../base/limits.ts";
 import { type Field, hex, oneOf, struct, text, u8, u32, u48, type ValueOf } from "./codec.ts";
+import { auditMessages } from "./messagesAudit.ts";
 import { configurationMessages } from "./messagesConfiguration.ts";
 import { logMessages } from "./messagesLog.ts";
 import { nodeMessages } from "./messagesNode.ts";
@@ -13,7 +14,7 @@ import { node, role } from "./peerFields.ts";
 
 /**
  * Versions of the messages and of what session records may say. N speaks N-1 too; the higher of what both know is
- * spoken. 1: sessions, snapshots, neighbours, merges. 2: rounds, expectations, configuration, slots, links, node facts.
+ * spoken. 1: sessions, snapshots, neighbours, merges. 2: rounds, expectations, configuration, slots, links, node facts, audit.
  */
 export const PROTOCOL_VERSION = 2;
 export const PROTOCOL_VERSION_LOWEST = 1;
@@ -88,6 +89,7 @@ const messages = {
   ...logMessages,
   ...configurationMessages,
   ...nodeMessages,
+  ...auditMessages,
 } as const;
 
 /** What numbers are for; a message of one kind has no number of another's (docs/protocol.md §5.3). */
@@ -98,7 +100,7 @@ export const TYPE_GROUPS = {
   node: { first: 40, last: 47, kinds: Object.keys(nodeMessages) },
   applications: { first: 48, last: 55, kinds: [] },
   qos: { first: 56, last: 63, kinds: [] },
-  audit: { first: 64, last: 71, kinds: [] },
+  audit: { first: 64, last: 71, kinds: Object.keys(auditMessages) },
 } as const satisfies Readonly<Record<string, TypeGroup>>;
 interface TypeGroup {
   readonly first: number;

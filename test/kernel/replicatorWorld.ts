@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { linkId, millis, type NodeId, type Role } from "../../src/base/units.ts";
+import type { AuditorOptions } from "../../src/core/audit/auditorState.ts";
 import type { Config, PathConfig, ServiceConfig } from "../../src/core/config.ts";
 import type { SenderLimits } from "../../src/core/replication/senderState.ts";
 import { type NeighbourLog, openNeighbourLog } from "../../src/daemon/neighbourLog.ts";
@@ -15,6 +16,7 @@ import type { NodeState } from "../../src/daemon/stateLog.ts";
 import { NetlinkSocket } from "../../src/kernel/netlink.ts";
 import { openSessionEvents } from "../../src/kernel/sessionEvents.ts";
 import { openSessionWriter, type SessionWriter } from "../../src/kernel/sessionWriter.ts";
+import type { ConnectionTap } from "../../src/peer/connection.ts";
 import type { Identity } from "../../src/peer/identity.ts";
 import type { Transport } from "../../src/peer/pairLink.ts";
 import type { LinkState, NodeFacts } from "../../src/wire/messagesNode.ts";
@@ -37,6 +39,8 @@ export interface Node {
   readonly identity: Identity;
   readonly lines: string[];
   readonly state: ModelState;
+  /** Listens in on the connections of this node from the next one on. */
+  tap: ConnectionTap | null;
   replicator: Replicator;
   /** Resolves when `condition` holds; asked at every change and, as the kernel does not tell, every few ms. */
   until(condition: (node: Node) => boolean, what: string): Promise<void>;
@@ -90,6 +94,7 @@ export interface Tuning {
   readonly limits?: Partial<SenderLimits>;
   /** Receive buffer of the event sockets. */
   readonly receiveBytes?: number;
+  readonly audit?: Partial<AuditorOptions>;
 }
 
 export function makePair(changes: Partial<Record<NodeId, Partial<Config>>> = {}, tuning: Tuning = {}): Pair {
@@ -163,7 +168,7 @@ function makeNode(
   space: Namespace,
   config: Config,
   identity: Identity,
-  { limits, receiveBytes }: Tuning,
+  { limits, receiveBytes, audit }: Tuning,
 ): Node {
   const lines: string[] = [];
   const state = new ModelState(id);
@@ -175,12 +180,14 @@ function makeNode(
         configuration: new ModelConfiguration(config),
         identity,
         node: state,
+        tap: () => node.tap,
         log,
         onChange: () => {},
         kernel: kernelIn(space, { ...config, ...changes }.sending, receiveBytes),
         neighbours: neighboursIn(space, config),
         transport: transportIn(space),
         ...(limits === undefined ? {} : { limits }),
+        ...(audit === undefined ? {} : { audit }),
       };
       return createReplicator(options);
     });
@@ -191,6 +198,7 @@ function makeNode(
     identity,
     lines,
     state,
+    tap: null,
     replicator: start(),
     until: async (condition, what) => {
       const end = performance.now() + 10_000;
@@ -229,6 +237,7 @@ function kernelIn(space: Namespace, sending: Config["sending"], receiveBytes?: n
     },
     openDump: (expectations) => space.run(() => kernel.openDump(expectations)),
     openKeyDump: () => space.run(() => kernel.openKeyDump()),
+    openFold: (options, active) => space.run(() => kernel.openFold(options, active)),
     carriedGenerations: () => space.run(() => kernel.carriedGenerations()),
     walkTimes: () => {
       const walk = space.run(() => kernel.walkTimes());

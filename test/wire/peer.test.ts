@@ -23,6 +23,7 @@ import {
   TYPE_GROUPS,
 } from "../../src/wire/peer.ts";
 import { assertGolden, golden } from "../golden/golden.ts";
+import { auditExamples } from "./auditSamples.ts";
 import { configurationExamples } from "./configurationSamples.ts";
 import { nodeExamples } from "./nodeSamples.ts";
 
@@ -94,6 +95,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   roundSwept: { kind: "roundSwept", position, generation: 2 },
   ...configurationExamples,
   ...nodeExamples,
+  ...auditExamples,
 };
 const all: readonly PeerMessage[] = Object.values(examples);
 const frameOf = (message: PeerMessage): Uint8Array => encodeFrame(message, PROTOCOL_VERSION);
@@ -190,6 +192,14 @@ test("the numbers of messages are those of docs/protocol.md §5; none is another
     links: 41,
     nodeFacts: 42,
     stateAcknowledge: 43,
+    auditBegin: 64,
+    auditFolded: 65,
+    auditEnd: 66,
+    auditDigests: 67,
+    auditAsk: 68,
+    auditKeys: 69,
+    auditVoid: 70,
+    auditResult: 71,
   });
   const known = new Set([...messageTables.values()].map(({ type }) => type));
   for (let type = 0; type < 256; type++) {

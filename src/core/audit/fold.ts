@@ -190,7 +190,8 @@ export function keysOf(fold: Fold, buckets: readonly number[]): readonly Uint8Ar
     });
   const part = AUDIT_KEYS_PER_MESSAGE * AUDIT_KEY_BYTES;
   const parts: Uint8Array[] = [];
-  for (let start = 0; start < Math.max(1, all.length); start += part) parts.push(all.subarray(start, start + part));
+  for (let start = 0; start < Math.max(1, all.length); start += part)
+    parts.push(all.subarray(start, start + part));
   return parts;
 }
 

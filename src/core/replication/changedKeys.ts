@@ -63,6 +63,13 @@ export class ChangedKeys {
     return this.#words[find(this.#words, a, wordOf(a, low)) + 1] !== 0;
   }
 
+  /** Calls `visit` with each key, in no order. A second word of 0 comes as the one that stands for it. */
+  visit(visit: (high: number, low: number) => void): void {
+    if (this.#size === 0) return;
+    for (let index = 0; index < this.#words.length; index += 2)
+      if (this.#words[index + 1] !== 0) visit(this.#words[index]!, this.#words[index + 1]!);
+  }
+
   #grow(): void {
     const larger = new Uint32Array(this.#words.length * 2);
     for (let index = 0; index < this.#words.length; index += 2) {
