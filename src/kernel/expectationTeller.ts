@@ -67,8 +67,9 @@ export class ExpectationTeller {
   }
 
   /**
-   * Appends what the message (an event, or an entry of a dump) says as a create, behind its master's where the policy has
-   * not sent that one yet: who has something to expect is worth a record in any state.
+   * Appends what the message (an event, or an entry of a dump) says as a create, always behind its master's. Who has something
+   * to expect is worth a record in any state; and what was sent of it cannot be told from what it is now: its answer may
+   * wait behind this very event. Besides no event tells of the sequence numbers that its helper has moved meanwhile.
    */
   told(bytes: Uint8Array, start: number, end: number, batch: RecordBatch): ExpectationTold {
     const fields = this.#fields;
@@ -77,7 +78,7 @@ export class ExpectationTeller {
     const master = lookUpMaster(this.#kernel, fields, this.#master);
     if (master === null) return ExpectationTold.NoMaster;
     if (!this.#policy.carries(master)) return ExpectationTold.Done;
-    if (this.#policy.recordFor(master) === 0) batch.append(SessionOperation.Create, master);
+    batch.append(SessionOperation.Create, master);
     batch.appendExpectation(SessionOperation.Create, fields);
     return ExpectationTold.Done;
   }
