@@ -26,6 +26,8 @@ export interface SideCost {
   /** Microseconds of processor time a session, in all, and the part in the kernel. */
   readonly cpuUs: number;
   readonly kernelUs: number;
+  /** What it used before, with nothing to do, in microseconds a second. It is not taken off. */
+  readonly restingUs: number;
   /** Bytes of resident memory that came with a session. */
   readonly memory: number;
 }
@@ -34,6 +36,8 @@ export interface FillResult {
   readonly product: ProductName;
   readonly protocol: "tcp" | "udp";
   readonly sessions: number;
+  /** At a given rate; else as many as went through. */
+  readonly paced: boolean;
   /** Sessions a second that the generator reached. */
   readonly rate: number;
   readonly active: SideCost | null;
@@ -46,6 +50,8 @@ export interface FillResult {
   readonly floor: InsertFloor | null;
 }
 
+/** Daemons that have just started are not at rest. */
+const SETTLE_MS = 3000;
 const BASELINE_MS = 2000;
 const POLL_MS = 100;
 /** Whoever has not been told anything for this long will not be. */
@@ -70,9 +76,10 @@ async function measure(
 ): Promise<FillResult> {
   const sides: readonly NodeName[] = [product.active, otherNode(product.active)];
   const reading = (): readonly Used[] => sides.map((node) => used(product.processes(node)));
-  const idle = [reading(), await product.wire(), nowMs()] as const;
+  await sleep(SETTLE_MS);
+  const idle = [reading()] as const;
   await sleep(BASELINE_MS);
-  const before = [reading(), await product.wire(), nowMs()] as const;
+  const before = [reading(), await product.wire()] as const;
   const toldBefore = await product.told();
   const done = await generator.make({
     protocol: options.protocol,
@@ -81,22 +88,20 @@ async function measure(
   });
   const endMs = nowMs();
   const behindMs = await untilTold(product, toldBefore + done.completed, endMs);
-  const after = [reading(), await product.wire(), nowMs()] as const;
-  const [restMs, workMs] = [before[2] - idle[2], after[2] - before[2]];
+  const after = [reading(), await product.wire()] as const;
   const cost = (side: number): SideCost | null => {
-    const [start, first, last] = [idle[0][side]!, before[0][side]!, after[0][side]!];
+    const [rest, first, last] = [idle[0][side]!, before[0][side]!, after[0][side]!];
     if (last.memory === 0) return null;
-    const own = ((first.cpuUs - start.cpuUs) * workMs) / restMs;
-    const cpuUs = (last.cpuUs - first.cpuUs - own) / done.completed;
+    const cpuUs = (last.cpuUs - first.cpuUs) / done.completed;
     const kernel = last.kernelTicks - first.kernelTicks;
     const ticks = kernel + last.userTicks - first.userTicks;
     return {
       cpuUs,
       kernelUs: ticks === 0 ? 0 : (cpuUs * kernel) / ticks,
+      restingUs: (first.cpuUs - rest.cpuUs) / (BASELINE_MS / 1000),
       memory: (last.memory - first.memory) / done.completed,
     };
   };
-  const resting = ((before[1].bytes - idle[1].bytes) * workMs) / restMs;
   const commitSeconds = await product.commit();
   const pids = sides.map((node) => world.pids.get(node)!);
   const bare = product.name === "reader";
@@ -104,10 +109,11 @@ async function measure(
     product: product.name,
     protocol: options.protocol,
     sessions: done.completed,
+    paced: options.rate > 0,
     rate: done.completed / done.seconds,
     active: cost(0),
     standby: cost(1),
-    wireBytes: (after[1].bytes - before[1].bytes - resting) / done.completed,
+    wireBytes: (after[1].bytes - before[1].bytes) / done.completed,
     behindSeconds: behindMs === null ? null : behindMs / 1000,
     commitSeconds,
     tables: bare ? null : await aside<TablesCompared>("tables", [...pids.map(String), generator.server]),

@@ -50,7 +50,8 @@ export function raiseLimits(): () => void {
 /** Asked while the limits are raised. */
 export async function describeMachine(): Promise<Machine> {
   const version = async (name: string): Promise<string> =>
-    (await run(["dpkg-query", "-W", "-f", "${Version}", name], { accept: [0, 1] })).stdout.trim();
+    // Braces are dpkg's: no template of ours.
+    (await run(["dpkg-query", "-W", "-f", "$\u007bVersion}", name], { accept: [0, 1] })).stdout.trim();
   return {
     processor: cpus()[0]?.model ?? "unknown",
     processors: cpus().length,
