@@ -46,6 +46,7 @@ import { ConntrackBuffer } from "./conntrackBuffer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import {
   derivedReplyB,
+  IPPROTO_GRE,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPS_ASSURED,
@@ -80,6 +81,13 @@ export const CONNTRACK_REQUEST_BYTES_MAX = 1024;
 
 /** What a standby gives an entry above the time that is left to it on the active, in seconds, by who the active is. */
 const BESIDE_ROUNDS_SECONDS = (REFRESH_ROUND_MS * STANDBY_ROUNDS) / 1000;
+
+/**
+ * An entry of GRE gets its times with its first packet (nf_conntrack_proto_gre.c); one made over netlink has had none, and the
+ * next packet would give it a time of 0: it ends, and what the far side says after that is dropped. Its time is fixed
+ * instead, to a quarter of a day; then the next packet from the LAN makes another entry, which is the same.
+ */
+const hasNoTimes = (fields: SessionFields): boolean => fields.protocol === IPPROTO_GRE;
 
 /** What `create` leaves out because another kernel may lack it: bits, added up. */
 export const Leave = { Master: 1, Helper: 2, All: 3 } as const;
@@ -122,7 +130,8 @@ export class ConntrackRequests extends ConntrackBuffer {
       this.#translation(CTA_NAT_SRC, fields, fields.replyDestination, icmp ? fields.replyA : fields.replyB);
     if (isDestinationTranslated(fields))
       this.#translation(CTA_NAT_DST, fields, fields.replySource, icmp ? fields.originalA : fields.replyA);
-    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED);
+    const fixed = hasNoTimes(fields) ? IPS_FIXED_TIMEOUT : 0;
+    this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | fixed | IPS_CONFIRMED);
     if (own) this.#ownTimeout(fields);
     else this.#timeout(fields);
     this.#mark(fields, generation);
@@ -141,7 +150,7 @@ export class ConntrackRequests extends ConntrackBuffer {
     this.#originalTuple(fields);
     this.be32(CTA_STATUS, (fields.status & STATUS_CARRIED) | IPS_CONFIRMED | expected);
     // EPERM where the time is fixed.
-    if ((fields.status & IPS_FIXED_TIMEOUT) === 0) this.#timeout(fields);
+    if ((fields.status & IPS_FIXED_TIMEOUT) === 0 && !hasNoTimes(fields)) this.#timeout(fields);
     this.#mark(fields, generation);
     this.#protocolState(fields, false);
     this.#helper(fields);
@@ -230,6 +239,10 @@ export class ConntrackRequests extends ConntrackBuffer {
   /** An idle standby sees no packets: its entry must outlive what the active only refreshes in silence. */
   #timeout(fields: SessionFields): void {
     const { timeoutSeconds, status } = fields;
+    if (hasNoTimes(fields)) {
+      this.be32(CTA_TIMEOUT, Math.max(timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));
+      return;
+    }
     // A fixed time is refreshed nowhere, and cannot be set back later.
     if ((status & IPS_FIXED_TIMEOUT) !== 0) this.be32(CTA_TIMEOUT, Math.max(timeoutSeconds, 1));
     else if (!this.refreshed) this.be32(CTA_TIMEOUT, Math.max(timeoutSeconds, SESSION_STANDBY_SECONDS_MIN));

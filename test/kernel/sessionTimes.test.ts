@@ -5,15 +5,16 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { close, SOCK_RAW, sendto, socket } from "../../src/kernel/libc.ts";
+import { close, MSG_DONTWAIT, recv, SOCK_RAW, sendto, socket } from "../../src/kernel/libc.ts";
 import { openSessionScan } from "../../src/kernel/sessionDump.ts";
 import { openSessionEvents } from "../../src/kernel/sessionEvents.ts";
 import { openSessionTimes, readProtocolTimes, type SetBackResult } from "../../src/kernel/sessionTimes.ts";
 import { openSessionWriter } from "../../src/kernel/sessionWriter.ts";
 import { protocolSeconds } from "../../src/wire/protocolTimes.ts";
-import { RecordBatch } from "../../src/wire/session.ts";
+import { forEachRecord, RecordBatch } from "../../src/wire/session.ts";
 import type { SessionFields } from "../../src/wire/sessionFields.ts";
 import { encodeRecord } from "../../src/wire/sessionRecord.ts";
+import { refreshRecord } from "../../src/wire/sessionRefresh.ts";
 import { session, TCP } from "../core/records.ts";
 import { sample } from "../wire/sessionSamples.ts";
 import { inNamespace, makeNamespace, type Namespace } from "./namespace.ts";
@@ -244,6 +245,37 @@ describe("times of sessions", inNamespace, () => {
       assert.ok(isAbout(now.get(`17/0/${port}`), 58), String(now.get(`17/0/${port}`)));
     say(silent!.server, silent!.client, "good morning");
     for (const fd of [listener, talking!.client, talking!.server, silent!.client, silent!.server]) close(fd);
+    events.close();
+    writer.close();
+    world.close();
+  });
+
+  test("a GRE tunnel in which only the far side talks goes on after a takeover", () => {
+    const world = makeWorld({ translate: true });
+    const events = world.active.run(() => openSessionEvents());
+    const writer = world.standby.run(() => openSessionWriter());
+    writer.refreshed = true;
+    const [lan, far] = [world.lan, world.far].map((space) => space.run(() => socket(2, SOCK_RAW, 47)));
+    // Version 0, no options, and what it carries.
+    const talk = (from: number, to: string): void => {
+      sendto(from, Uint8Array.of(0, 0, 8, 0, 1, 2, 3, 4), 8, 0, socketAddress(to, 0));
+    };
+    talk(lan!, "192.0.2.2");
+    talk(far!, "192.0.2.1");
+    const batch = new RecordBatch();
+    events.drain(batch);
+    assert.equal(writer.apply(batch.records(), batch.count, 1).created, 1);
+    // Said again by a refresh, and by a snapshot.
+    forEachRecord(batch.records(), (offset) => refreshRecord(batch.bytes, offset));
+    assert.equal(writer.apply(batch.records(), batch.count, 2).updated, 1);
+    world.takeOver();
+    for (let packets = 0; packets < 5; packets += 1) talk(far!, "192.0.2.1");
+    assert.deepEqual(walkOnce(world.standby), { seen: 1, setBack: 0, refused: {}, more: false });
+    const heard = new Uint8Array(64);
+    let arrived = 0;
+    while (recv(lan!, heard, MSG_DONTWAIT) > 0) arrived += 1;
+    assert.equal(arrived, 6);
+    for (const fd of [lan!, far!]) close(fd);
     events.close();
     writer.close();
     world.close();

@@ -37,7 +37,9 @@ function fieldsOf(record: SessionRecord): SessionFields {
 }
 
 /** What a standby gives an entry: six hours at least of an active that refreshes nothing, else fifteen minutes more. */
-function standbySeconds(left: number, status: number, refreshed: boolean): number {
+function standbySeconds(protocol: number, left: number, status: number, refreshed: boolean): number {
+  // GRE's times are fixed ones.
+  if (protocol === 47) return Math.max(left, 21_600);
   if ((status & 0x400) !== 0) return Math.max(left, 1);
   return refreshed ? Math.min(left + 900, 2_147_483) : Math.max(left, 21_600);
 }
@@ -74,7 +76,8 @@ test("a create says all that the record says, over the untranslated reply tuple"
             ...rest,
             reply: turned(record.family, record.protocol, record.original),
             mark: (rest.mark | (generation << 28)) >>> 0,
-            timeoutSeconds: standbySeconds(rest.timeoutSeconds, rest.status, refreshed),
+            status: rest.status | (record.protocol === 47 ? 0x400 : 0),
+            timeoutSeconds: standbySeconds(record.protocol, rest.timeoutSeconds, rest.status, refreshed),
             protocolState: tcpUntold ? 3 : rest.protocolState,
             ...(sctpUntold ? { verificationTags: { original: 0, reply: 0 } } : {}),
           },
