@@ -66,6 +66,8 @@ export class Checker {
   readonly #witnessAt: [number, number] = [-1e9, -1e9];
   readonly #terms = new Set<string>();
   #wasConnected = true;
+  /** When the nodes last came to share a segment again. */
+  #healedAt = -1e9;
   #overlap: { kind: OverlapKind; from: number } | null = null;
   /** Longest time without any gate since it was last asked for; and since when there is none. */
   #gapSince = 0;
@@ -139,19 +141,11 @@ export class Checker {
     const [a, b] = this.#options.nodes;
     if (holds(a, at) || holds(b, at)) this.#gapSince = at;
     else this.longestGapMs = Math.max(this.longestGapMs, at - this.#gapSince);
-    if (!claims(a, at) || !claims(b, at)) {
-      this.#endOverlap(at);
-      this.#wasConnected = true;
-      return;
-    }
     const connected = this.#connected();
-    if (!connected) {
-      this.#endOverlap(at);
-      this.#wasConnected = false;
-      return;
-    }
-    if (this.#overlap === null) this.#startOverlap(at);
-    this.#wasConnected = true;
+    if (connected && !this.#wasConnected) this.#healedAt = at;
+    this.#wasConnected = connected;
+    if (!connected || !claims(a, at) || !claims(b, at)) this.#endOverlap(at);
+    else if (this.#overlap === null) this.#startOverlap(at);
   }
 
   violate(at: number, what: string): void {
@@ -185,8 +179,9 @@ export class Checker {
   }
 
   #classify(at: number): OverlapKind | null {
-    if (!this.#wasConnected) return "heal";
-    const { leaseMs, soloMs } = this.#options;
+    const { leaseMs, soloMs, healMs } = this.#options;
+    // Also where the second gate opens in this moment: what it was opened on was seen before.
+    if (at - this.#healedAt <= healMs) return "heal";
     const opener: 0 | 1 = this.#claimSince[0] > this.#claimSince[1] ? 0 : 1;
     const other: 0 | 1 = opener === 0 ? 1 : 0;
     if (at - this.#pausedAt[0] < 1.1 * leaseMs || at - this.#pausedAt[1] < 1.1 * leaseMs) return "paused";

@@ -38,6 +38,8 @@ import type { ElectionEffect } from "./types.ts";
 
 /** An answer takes 0.1 ms; a probe younger than this is not yet unanswered. */
 const ANSWER_WAIT_MS = 2;
+/** In a silence third parties are asked every 10 ms, from before the first probe on; one answer may be lost. */
+const WITNESS_BEFORE_PROBE_MS = 25;
 /** Marked broadcasts before a claim: two nodes that cannot talk hear each other's (docs/election.md, hole 3). */
 const INTENT_MS = 12;
 const INTENT_MIN_MS = 7;
@@ -238,6 +240,20 @@ export function onAnswer(
   if (state.answeredSince < 0) state.answeredSince = now;
   if (input.sentAt >= countsFrom(state, now, leaseMs)) state.answeredAt = now;
   if (isPeerAbsent(state, now)) setAlarm(state, "heartbeats-lost-gate-answers", true, effects);
+}
+
+/**
+ * A third party is heard. Where none was for a while before the first unanswered probe, or since, that probe may have
+ * been lost on a dead segment like the third party's answers: it says nothing about a gate, and is asked again.
+ */
+export function onWitness(state: ElectionState, now: number, index: number): void {
+  const segment = state.segments[index];
+  if (segment === undefined) return;
+  const unheard =
+    segment.witnessAt < segment.unansweredSince - WITNESS_BEFORE_PROBE_MS ||
+    now - segment.witnessAt > 1.5 * WITNESS_ASK_INTERVAL_MS;
+  if (unheard) segment.unanswered = 0;
+  segment.witnessAt = now;
 }
 
 /** The probe just sent did not leave: its silence says nothing, and where none of its turn left, no intent was told. */

@@ -16,6 +16,7 @@ import {
   onAnswer,
   onContender,
   onProbeFailed,
+  onWitness,
   probeForConflict,
   watchDeafness,
   watchIsolation,
@@ -90,11 +91,9 @@ export function step(
     case "contender":
       onContender(state, now);
       return;
-    case "witness": {
-      const segment = state.segments[input.segment];
-      if (segment !== undefined) segment.witnessAt = now;
+    case "witness":
+      onWitness(state, now, input.segment);
       return;
-    }
     case "carrier": {
       const segment = state.segments[input.segment];
       if (segment !== undefined) segment.carrier = input.up;
