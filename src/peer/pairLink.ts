@@ -140,9 +140,9 @@ export class PairLink {
     this.#current?.connection.refuse("protocol", text);
   }
 
-  /** Ends the connection, so that another one begins: the peer that dials does so at once. */
+  /** Ends the connection, so that another one begins, over the best path there is. */
   reconnect(): void {
-    this.#current?.connection.close("reconnect", "asked to connect anew");
+    this.#current?.connection.refuse("replaced", "to connect anew, as somebody asked");
   }
 
   /** The addresses that are listened on, for tests with ports of their own. */
@@ -247,8 +247,9 @@ export class PairLink {
     this.#options.events.onDown(ending);
     if (!this.#dials()) return;
     // The next path at once; the peer's own refusal is no fault of the path, and is not hammered.
-    this.#nextPath = connection.refuser === null ? (path + 1) % this.#options.paths.length : 0;
-    this.#dialSoon(connection.refuser === null ? 0 : DIAL_ROUND_PAUSE_MS);
+    const wasAsked = connection.refuser !== null || ending.code === "replaced";
+    this.#nextPath = wasAsked ? 0 : (path + 1) % this.#options.paths.length;
+    this.#dialSoon(wasAsked ? DIAL_ROUND_PAUSE_MS : 0);
   }
 
   #dials(): boolean {

@@ -171,3 +171,16 @@ test("a wrong key is counted by both, and never up", async (t) => {
   assert.deepEqual(a.state().refusedKey, { by: "us", key: mallory.publicKey });
   assert.deepEqual(b.state().refusedKey, { by: "peer", key: null });
 });
+
+test("asked to connect anew, by either side: over the preferred path, once", async (t) => {
+  for (const who of ["a", "b"] as const) {
+    const { a, b } = await world(t);
+    const both = Promise.all([a.journal.next("up"), b.journal.next("up")]);
+    (who === "a" ? a : b).link.reconnect();
+    assert.deepEqual(await both, ["up b sync", "up a sync"]);
+    for (const { journal } of [a, b])
+      assert.equal(journal.entries.filter((entry) => entry.startsWith("up")).length, 2);
+    a.link.close();
+    b.link.close();
+  }
+});
