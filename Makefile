@@ -11,7 +11,7 @@ STAMPS := .stamps
 SEEDS ?= 1000000
 FROM ?= 1
 
-.PHONY: help setup packages runtime-node lab test check sim scenarios soak bench clean
+.PHONY: help setup packages runtime-node lab test check sim scenarios soak bench bench-packages clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -91,6 +91,24 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 soak: setup ## Half an hour and more of a starved machine, and a hundred deaths and returns (root)
 	@bin/understudy lab --figures --scenario saturated --runs 15
 	@bin/understudy lab --figures --scenario flap --runs 2
+
+# Nothing that is installed for it is started: neither now (policy-rc.d) nor, where there is an init, at boot.
+bench-packages:
+	@missing=; \
+	for name in conntrackd keepalived; do [ -x /usr/sbin/$$name ] || missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" -ne 0 ]; then echo "Missing on this machine:$$missing. Run it as root." >&2; exit 69; fi; \
+	echo "Installing$$missing"; \
+	policy=/usr/sbin/policy-rc.d; made=; \
+	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; made=yes; fi; \
+	trap '[ -z "$$made" ] || rm -f '$$policy EXIT; \
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends $$missing </dev/null; \
+	for name in $$missing; do systemctl disable --quiet $$name 2>/dev/null || true; done
+
+# ROWS=cost,crash plays some of it; what is printed is what docs/performance.md then holds.
+bench: setup bench-packages ## Against conntrackd and keepalived, in one run, into docs/performance.md (root; 45 minutes)
+	@$(NODE) --disable-warning=ExperimentalWarning bench/main.ts $(if $(ROWS),--rows $(ROWS)) \
+	  --json docs/performance.json --document docs/performance.md
 
 clean: ## Remove what `make` put here
 	rm -rf node_modules runtime/node_modules $(STAMPS)

@@ -11,9 +11,10 @@ export interface Beats {
   readonly longestMs: number;
 }
 
-const ETH_P_IP = 0x0800;
+/** A bridge takes what its ports receive before a socket for one protocol sees it. */
+const ETH_P_ALL = 0x0003;
 const PRIORITY = 60;
-/** IPv4, UDP, to port 1148; headers without options (classic BPF). */
+/** UDP to port 1148 over IPv4 without options (classic BPF). */
 const HEARTBEATS: readonly libc.FilterInstruction[] = [
   [0x30, 0, 0, 23],
   [0x15, 0, 3, libc.IPPROTO_UDP],
@@ -24,7 +25,7 @@ const HEARTBEATS: readonly libc.FilterInstruction[] = [
 ];
 
 function listen(holder: number, device: string): Beats {
-  const socket = inside(holder, () => openPacketSocket(device, ETH_P_IP, HEARTBEATS));
+  const socket = inside(holder, () => openPacketSocket(device, ETH_P_ALL, HEARTBEATS));
   libc.setRealTimePriority(PRIORITY);
   const descriptors = libc.pollVector([socket.fd, 0]);
   let [beats, lastMs, longestMs] = [0, 0, 0];
