@@ -211,6 +211,23 @@ export const ALARMS = {
       "Read the reasons in `understudy show pair` on the standby; is one node, or the path, overloaded?",
     afterMs: 60_000,
   },
+  "audit-found-differences": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the standby's table was not what it should be",
+    text: "The comparison of both kernels' tables found sessions that the standby lacked, had beside them, or had otherwise.",
+    advice:
+      "They are repaired by themselves (`understudy show pair --json` counts them). Who else changes sessions on the standby: a `conntrack` command, a firewall's script? Where the same is found again and again, its kernel lacks something: `understudy doctor`.",
+    quietMs: 300_000,
+  },
+  "audit-late": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the tables are not compared",
+    text: "The two kernels' tables have not been compared for far longer than it should take: what the standby holds is not proven.",
+    advice: "The detail says why: a log that is interrupted again and again, or a node that is overloaded.",
+    afterMs: 5_000,
+  },
   "sessions-refused": {
     severity: "warning",
     raisedBy: "daemon",

@@ -5,6 +5,7 @@ import { type NodeId, peerOf } from "../base/units.ts";
 import { AlarmBoard, type AlarmCount, type DaemonAlarmCode, type Instant, inOrder } from "../core/alarms.ts";
 import type { Config } from "../core/config.ts";
 import type { AlarmState, AlarmsView, HeartState, MachinesView, ReplicationState } from "../wire/control.ts";
+import type { AuditState } from "../wire/controlAudit.ts";
 import { PROTOCOL_VERSION } from "../wire/peer.ts";
 
 /** What is looked at anew each time. */
@@ -52,6 +53,8 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
       replication.version !== null && replication.version < PROTOCOL_VERSION
         ? `version ${replication.version} instead of ${PROTOCOL_VERSION}`
         : null,
+    "audit-found-differences": differences(replication.audit),
+    "audit-late": replication.audit?.late ?? null,
     "sessions-refused": refused > 0 ? `${refused} sessions` : null,
     // Connected, the nodes know more than that their digests are not the same: that one is on its way.
     "configuration-differs": replication.connected
@@ -61,6 +64,15 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
         : null,
     "configuration-not-kept": configuration.storeFault,
   };
+}
+
+/** What the last pass found, for as long as it is the last one. */
+function differences(audit: AuditState | undefined): string | null {
+  const pass = audit?.pass ?? null;
+  if (pass === null || audit?.passAgeMs == null) return null;
+  const { missing, extra, wrong, repaired, sessions } = pass;
+  if (missing + extra + wrong === 0) return null;
+  return `${missing} missing, ${extra} extra, ${wrong} wrong, ${repaired} repaired, of ${sessions}`;
 }
 
 /** The sizes of both tables where they are known and not the same. */

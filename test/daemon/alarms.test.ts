@@ -7,8 +7,8 @@ import { alarmOf } from "../../src/core/alarms.ts";
 import type { Config } from "../../src/core/config.ts";
 import { type AlarmFacts, conditionsOf, DaemonAlarms, wrongKey } from "../../src/daemon/alarms.ts";
 import type { HeartState, PeerState, ReplicationState } from "../../src/wire/control.ts";
+import type { AuditPass, AuditState } from "../../src/wire/controlAudit.ts";
 import { PROTOCOL_VERSION } from "../../src/wire/peer.ts";
-
 import { factsExample } from "../wire/nodeSamples.ts";
 
 const DIGEST = "1f0c2a9b".repeat(8);
@@ -70,6 +70,23 @@ const segment = (name: string, carrier: boolean) => ({
   gated: true,
 });
 
+const auditOf = (found: Partial<AuditPass>): AuditState => {
+  const pass = { at: "", sessions: 1000, missing: 0, extra: 0, wrong: 0, repaired: 0, seconds: 1, cpuMs: 1 };
+  const totals = { passes: 1, missing: 0, extra: 0, wrong: 0, repaired: 0, abandoned: 0 };
+  const last = { ...pass, ...found };
+  return {
+    phase: "waiting",
+    text: "",
+    passAgeMs: 5000,
+    provenAgeMs: 6000,
+    pass: last,
+    passes: [last],
+    totals,
+    standing: 0,
+    late: null,
+  };
+};
+
 const holding = (facts: AlarmFacts): [string, string][] =>
   Object.entries(conditionsOf(facts)).filter((entry): entry is [string, string] => entry[1] !== null);
 
@@ -94,6 +111,16 @@ for (const [what, changes, expected] of [
     "an older protocol",
     { replication: { ...replication, version: 1 } },
     ["older-protocol", `version 1 instead of ${PROTOCOL_VERSION}`],
+  ],
+  [
+    "a comparison that found something",
+    { replication: { ...replication, audit: auditOf({ missing: 3, wrong: 1, repaired: 4 }) } },
+    ["audit-found-differences", "3 missing, 0 extra, 1 wrong, 4 repaired, of 1000"],
+  ],
+  [
+    "no comparison for too long",
+    { replication: { ...replication, audit: { ...auditOf({}), late: "the log was interrupted" } } },
+    ["audit-late", "the log was interrupted"],
   ],
   ["sessions refused", { refused: 3 }, ["sessions-refused", "3 sessions"]],
   [

@@ -31,6 +31,8 @@ const RTM_NEWLINK = 16;
 const IFLA_IFNAME = 3;
 const IFLA_NET_NS_FD = 28;
 const NAMES = ["sync", "spare"];
+/** What a test does to a table by hand stays as it is, unless it asks otherwise. */
+const NO_AUDIT = { delayMs: 3_600_000 };
 
 export interface Node {
   readonly id: NodeId;
@@ -94,6 +96,7 @@ export interface Tuning {
   readonly limits?: Partial<SenderLimits>;
   /** Receive buffer of the event sockets. */
   readonly receiveBytes?: number;
+  /** Absent: there is none. */
   readonly audit?: Partial<AuditorOptions>;
 }
 
@@ -187,7 +190,7 @@ function makeNode(
         neighbours: neighboursIn(space, config),
         transport: transportIn(space),
         ...(limits === undefined ? {} : { limits }),
-        ...(audit === undefined ? {} : { audit }),
+        audit: audit ?? NO_AUDIT,
       };
       return createReplicator(options);
     });
