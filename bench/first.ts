@@ -26,6 +26,9 @@ export interface FirstResult {
   readonly tables: TablesCompared;
 }
 
+/** Asking costs the asked: seldom, where seconds are measured. */
+const ASK_MS = 250;
+const BEGIN_ASK_MS = 50;
 const BEGUN_ENTRIES = 500;
 const BEGIN_TIMEOUT_MS = 30_000;
 const SYNCHRONISE_TIMEOUT_MS = 120_000;
@@ -42,10 +45,10 @@ export async function firstSynchronisation(sessions: number): Promise<FirstResul
     await generator.make({ protocol: "tcp", count: sessions, rate: 0 });
     const beats = listenToBeats(world, `${product.active}-sync`);
     world.pair.start(standby);
-    const begun = await until(BEGIN_TIMEOUT_MS, 10, async () =>
+    const begun = await until(BEGIN_TIMEOUT_MS, BEGIN_ASK_MS, async () =>
       (await countEntries(inside)) > BEGUN_ENTRIES ? nowMs() : null,
     );
-    const ended = await until(SYNCHRONISE_TIMEOUT_MS, 50, async () =>
+    const ended = await until(SYNCHRONISE_TIMEOUT_MS, ASK_MS, async () =>
       (await world.pair.view(standby))?.replication.synchronised === true ? nowMs() : null,
     );
     const { longestMs } = await beats();
