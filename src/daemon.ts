@@ -19,12 +19,15 @@ import { Dresser } from "./daemon/dresser.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
 import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { NodeStateSource } from "./daemon/nodeState.ts";
+import { pairView } from "./daemon/pairView.ts";
 import { assertPortsFree } from "./daemon/ports.ts";
+import { ReadinessKeeper } from "./daemon/readiness.ts";
 import { Reconfigurer } from "./daemon/reconfigure.ts";
 import { Recorder } from "./daemon/recorder.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
 import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
 import { SlotKeeper } from "./daemon/slotKeeper.ts";
+import { started } from "./daemon/starting.ts";
 import { linkViews, VERSION } from "./daemon/views.ts";
 import { Wardrobe } from "./daemon/wardrobe.ts";
 import { confineTo, processors, setNiceness, setProcessName } from "./kernel/libc.ts";
@@ -36,6 +39,7 @@ import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "./wire/
 import { readDaemonRequest } from "./wire/controlRequests.ts";
 
 const REPORT_MS = 200;
+const READINESS_MS = 100;
 const WITNESSES_MS = 2000;
 const MEND_MS = 5000;
 const TABLES_MS = 250;
@@ -84,6 +88,7 @@ class Daemon {
   readonly #slots: SlotKeeper;
   readonly #wardrobe: Wardrobe;
   readonly #nodeState: NodeStateSource;
+  readonly #readiness: ReadinessKeeper;
   readonly #recorder: Recorder;
   #keeper: ConfigKeeper | null = null;
   readonly #alarms = new DaemonAlarms(log);
@@ -144,6 +149,16 @@ class Daemon {
       follow: (next, renewsLog) => this.#goBy(next, renewsLog),
       log,
     });
+    this.#readiness = new ReadinessKeeper({
+      config: () => this.#config,
+      heart: () => this.#heart?.state ?? null,
+      replicator: () => this.#replicator,
+      dressed: () => this.#dresser.dressed,
+      machines: () => this.#nodeState.machines(),
+      difference: () => this.#keeper?.difference ?? null,
+      lastDrill: () => null,
+      drilling: () => null,
+    });
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -202,6 +217,7 @@ class Daemon {
     this.#dresser.dress(this.#heart.state!);
     this.#report();
     this.#every(REPORT_MS, () => this.#report());
+    this.#every(READINESS_MS, () => this.#heart?.readiness(this.#readiness.look()?.own ?? null));
     this.#every(WITNESSES_MS, () => this.#tellWitnesses());
     // Somebody else's `ip rule flush` raises no alarm: what should be true is compared with what is, now and then.
     this.#every(MEND_MS, () => this.#dresser.look());
@@ -350,6 +366,12 @@ class Daemon {
       case "show":
         if (request.what === "pair")
           return { kind: "pair", request: request.request, view: this.#pairView() };
+        if (request.what === "readiness")
+          return {
+            kind: "readiness",
+            request: request.request,
+            view: started(this.#readiness.view(await this.#heart?.ask()), "show readiness"),
+          };
         if (request.what === "alarms") {
           const view = this.#alarms.view(this.#heart?.state ?? null, this.#config.node);
           return { kind: "alarms", request: request.request, view };
@@ -373,15 +395,15 @@ class Daemon {
         void this.stop();
         return { kind: "done", request: request.request, message: "stopping" };
       case "apply":
-        return this.#started(this.#keeper).apply(request);
+        return started(this.#keeper, "look at the configuration").apply(request);
       case "configuration":
-        return this.#started(this.#keeper).version(request);
+        return started(this.#keeper, "look at the configuration").version(request);
       case "record": {
         const message = await this.#recorder.obey(request.order, () => this.#replicator?.reconnect());
         return { kind: "done", request: request.request, message };
       }
       case "versions":
-        return this.#started(this.#keeper).versions(request);
+        return started(this.#keeper, "look at the configuration").versions(request);
     }
   }
 
@@ -433,7 +455,7 @@ class Daemon {
       void this.restart();
       return "restarting";
     }
-    const { heart } = this.#parts();
+    const heart = started(this.#heart, "restart heart");
     return restartHeart({
       state: () => heart.state,
       handover: () => this.#handover(),
@@ -442,7 +464,8 @@ class Daemon {
   }
 
   async #handover(): Promise<string> {
-    const { heart, replicator } = this.#parts();
+    const heart = started(this.#heart, "hand over");
+    const replicator = started(this.#replicator, "hand over");
     if (heart.state?.role === "active" && !(await replicator.waitAcknowledged(HANDOVER_ACKNOWLEDGE_MS)))
       throw new BoundaryError({
         operation: "hand over",
@@ -453,46 +476,17 @@ class Daemon {
     return heart.handover();
   }
 
-  #started(keeper: ConfigKeeper | null): ConfigKeeper {
-    if (keeper === null)
-      throw new BoundaryError({ operation: "look at the configuration", code: "STARTING" });
-    return keeper;
-  }
-
-  #parts(): { readonly heart: HeartLink; readonly replicator: Replicator } {
-    if (this.#heart === null || this.#replicator === null)
-      throw new BoundaryError({
-        operation: "hand over",
-        code: "STARTING",
-        words: "this node is still starting",
-      });
-    return { heart: this.#heart, replicator: this.#replicator };
-  }
-
   #pairView(): PairView {
     const heart = this.#heart?.state ?? null;
-    const replicator = this.#replicator;
-    if (replicator === null) throw new BoundaryError({ operation: "show pair", code: "STARTING" });
-    const { ready, reasons, sessions } = replicator.report();
-    const heartReasons = heart?.reasons ?? [];
-    return {
-      pair: this.#config.pair,
-      node: this.#config.node,
-      version: VERSION,
-      ready: ready && this.#dresser.dressed && heart !== null && heartReasons.length === 0,
-      reasons: [
-        ...(heart === null ? ["heart does not run"] : []),
-        ...(this.#dresser.dressed ? [] : ["forwarding is not set up yet"]),
-        ...heartReasons,
-        ...reasons,
-      ],
+    return pairView({
+      config: this.#config,
+      dressed: this.#dresser.dressed,
       heart,
-      alarms: this.#alarms.all(heart),
+      alarms: this.#alarms,
       guard: this.#guard?.dropped ?? null,
-      replication: replicator.state(),
+      replicator: started(this.#replicator, "show pair"),
       machines: this.#nodeState.machines(),
-      sessions,
-      configurationDigest: this.#config.digest,
-    };
+      readiness: this.#readiness.view(heart),
+    });
   }
 }

@@ -273,6 +273,17 @@ export const READINESS_FRESH_MS = 500;
 export const READINESS_PROOF_MS_MAX = 500;
 /** The audit's last pass may be so old: a pass over a million sessions takes some minutes in its share of a processor. */
 export const READINESS_AUDIT_MS_MAX = 900_000;
+/** A drill: until the other node serves; how long it serves at least; until a node is a whole standby; until the role is back. */
+export const DRILL_OVER_MS_MAX = 30_000;
+export const DRILL_STAY_MS = 3000;
+export const DRILL_SYNC_MS_MAX = 120_000;
+export const DRILL_BACK_MS_MAX = 30_000;
+/** Between two probes of the shared address while a drill is under way, and how long an answer is waited for. */
+export const DRILL_PROBE_MS = 10;
+export const DRILL_ANSWER_MS = 100;
+/** Probes of one drill, at most: its longest time. */
+export const DRILL_PROBES_MAX =
+  (2 * DRILL_SYNC_MS_MAX + DRILL_OVER_MS_MAX + DRILL_BACK_MS_MAX) / DRILL_PROBE_MS;
 /** A session table that is filled to this share is nearly full. */
 export const TABLE_NEARLY_FULL = 0.9;
 export const LEASE_MS_DEFAULT = 40;

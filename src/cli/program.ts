@@ -223,10 +223,12 @@ async function showConfiguration(
 
 function addShow(program: Command, terminal: Terminal): void {
   const views = new Argument("[what]", "what to show")
-    .choices(["pair", "links", "sessions", "alarms", "config"])
+    .choices(["pair", "links", "sessions", "alarms", "readiness", "config"])
     .default("pair");
   withNode(program.command("show"))
-    .description("show the pair at a glance, its links, its sessions, its alarms, or its configuration")
+    .description(
+      "show the pair at a glance, whether the standby could take over, its links, its sessions, its alarms, or its configuration",
+    )
     .addArgument(views)
     .addArgument(
       new Argument("[version]", "config: this version of it; default: the one in force").argParser(version),

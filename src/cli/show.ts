@@ -1,17 +1,18 @@
-// `understudy show pair|links|sessions|alarms`: asks the daemon and draws what it answers.
+// `understudy show pair|readiness|links|sessions|alarms`: asks the daemon and draws what it answers.
 
 import { BoundaryError, ExitCode } from "../base/errors.ts";
 import { SESSIONS_SHOWN_MAX } from "../base/limits.ts";
 import { renderAlarms } from "../views/alarms.ts";
 import { renderLinks } from "../views/links.ts";
 import { renderPair, verdictOf } from "../views/pair.ts";
+import { readinessText, renderReadiness } from "../views/readiness.ts";
 import { renderSessions } from "../views/sessions.ts";
 import type { SessionFilter } from "../wire/control.ts";
 import { askDaemon } from "./ask.ts";
 import { CommandFailure } from "./failure.ts";
 import type { Terminal } from "./terminal.ts";
 
-export type Shown = "pair" | "links" | "sessions" | "alarms";
+export type Shown = "pair" | "readiness" | "links" | "sessions" | "alarms";
 
 export interface ShowOptions {
   readonly node: string;
@@ -55,6 +56,12 @@ export async function show(what: Shown, options: ShowOptions, terminal: Terminal
       const { view } = answer;
       return write({ ...view, verdict: verdictOf(view) }, () =>
         renderPair(view, { nowMs: terminal.nowMs(), style }),
+      );
+    }
+    case "readiness": {
+      const { view } = answer;
+      return write({ ...view, text: readinessText(view) }, () =>
+        renderReadiness(view, { nowMs: terminal.nowMs(), style }),
       );
     }
     case "alarms": {

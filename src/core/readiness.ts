@@ -71,7 +71,7 @@ export interface ReadinessFacts {
   /** Standby. */
   readonly damage: Damage;
   /** Null: nothing compares the tables. */
-  readonly audit: Pick<AuditState, "phase" | "provenAgeMs" | "pass" | "standing" | "late"> | null;
+  readonly audit: Pick<AuditState, "provenAgeMs" | "pass" | "standing" | "late"> | null;
   /** Entries of this node's table. */
   readonly sessions: number;
   readonly tables: readonly TableFacts[];
@@ -108,15 +108,12 @@ export function judge(facts: ReadinessFacts): Readiness {
   const own = [...ownParts(facts)];
   const { total, lacking } = countOf(facts);
   const ownShare = shareOf(own, total, lacking);
-  const word = facts.role === "idle" ? null : wordPart(facts);
-  const gating = word === null ? own : [...own, word];
-  const proven = Math.min(ownShare ?? 0, wordShare(facts));
+  const gating = facts.role === "idle" ? own : [...own, wordPart(facts)];
+  const word = wordShare(facts);
+  const proven = Math.min(ownShare ?? 0, word);
   const isBad = gating.some(({ state }) => state === "bad") || lacking > 0;
   const verdict = proven === READINESS_WHOLE ? "ready" : isBad || proven > 0 ? "not-ready" : "unknown";
-  const held =
-    proven === 0 || total === null
-      ? null
-      : Math.min(total - lacking, Math.floor((total * proven) / READINESS_WHOLE));
+  const known = total === null || proven === 0 ? null : total - lacking;
   return {
     own: facts.role === "idle" ? null : ownShare,
     view: {
@@ -125,7 +122,7 @@ export function judge(facts: ReadinessFacts): Readiness {
       verdict,
       proven: proven / READINESS_WHOLE,
       total,
-      held: verdict === "ready" ? total : held,
+      held: known === null ? null : Math.floor((known * word) / READINESS_WHOLE),
       behind: facts.behind,
       provenAgeMs: facts.audit?.provenAgeMs ?? null,
       parts: [...gating, ...remarks(facts)],
@@ -268,13 +265,10 @@ function sessionsPart({ role, refused, damage, audit }: ReadinessFacts): Readine
     : good(part, "none is known to be lacking");
 }
 
-function auditPart({ audit, role }: ReadinessFacts): ReadinessPart {
+function auditPart({ audit }: ReadinessFacts): ReadinessPart {
   const part = "audit";
   const age: Age = [audit?.provenAgeMs ?? null, READINESS_AUDIT_MS_MAX];
   if (audit === null || audit.provenAgeMs === null) {
-    // The active leads it; the standby is told what came of it, and may not have been yet.
-    if (role === "standby" && audit?.phase === "off")
-      return good(part, "the active compares the tables", age);
     return make(
       part,
       "unknown",

@@ -17,6 +17,7 @@ const POLL_MS = 20;
 const RESTART_PAUSE_MS = 500;
 const LEAVE_MS_MAX = 10_000;
 const GONE_MS_MAX = 5000;
+const ASK_MS_MAX = 500;
 /** Longer leases are announced for some heartbeats before they are taken. */
 const CONFIGURE_MS_MAX = 20_000;
 
@@ -34,6 +35,10 @@ export interface HeartLink {
   readonly started: boolean;
   report(report: DaemonReport): void;
   witnesses(segment: number, addresses: readonly string[]): void;
+  /** For its heartbeats: ten-thousandths, or null. */
+  readiness(readiness: number | null): void;
+  /** Its newest word, asked for; the last one it said where it does not answer. */
+  ask(): Promise<HeartState | null>;
   /** Announces that this daemon is about to be replaced: heart is patient for longer (failover §6). */
   announceRestart(): void;
   /** The message of a done handover. Rejects with a BoundaryError that carries heart's reason. */
@@ -217,6 +222,16 @@ class Link implements HeartLink {
 
   witnesses(segment: number, addresses: readonly string[]): void {
     this.#client?.send({ kind: "witnesses", segment, addresses });
+  }
+
+  readiness(readiness: number | null): void {
+    // A heart of before would refuse it each time, and say so in its log.
+    if (this.state?.peer.readiness !== undefined) this.#client?.send({ kind: "readiness", readiness });
+  }
+
+  async ask(): Promise<HeartState | null> {
+    const answer = await this.#client?.request({ kind: "state" }, ASK_MS_MAX).catch(() => null);
+    return answer?.kind === "state" ? answer.state : this.state;
   }
 
   async configure(config: Config): Promise<void> {

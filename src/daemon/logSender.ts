@@ -13,7 +13,7 @@ import {
   type SenderLimits,
   type SenderState,
 } from "../core/replication/senderState.ts";
-import type { Drained } from "../kernel/sessionEvents.ts";
+import type { Disturbance, Drained } from "../kernel/sessionEvents.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import { RecordBatch } from "../wire/session.ts";
 import type { ReplicationKernel } from "./replicationKernel.ts";
@@ -70,6 +70,11 @@ export class LogSender {
   #soon: NodeJS.Immediate | null = null;
   #later: { readonly timer: NodeJS.Timeout; readonly at: Millis } | null = null;
   #wasSynchronised = false;
+  /** When the kernel's events were last read to their end; what they told of a table that nobody but this node should touch. */
+  readAt = Number.NEGATIVE_INFINITY;
+  readonly disturbed = { ended: 0, changed: 0, lost: 0 };
+  /** Of a node that was active a moment ago: what it did then still waits to be read. */
+  #isFresh = true;
   #closed = false;
 
   constructor(options: LogSenderOptions) {
@@ -79,6 +84,7 @@ export class LogSender {
 
   /** Feeds one input and performs what follows from it. */
   input(input: SenderInput): void {
+    if (input.kind === "active") this.#isFresh = true;
     this.#step(input);
     if (!this.#closed) this.#plan(true);
   }
@@ -243,6 +249,7 @@ export class LogSender {
         this.#step({ kind: "overrun" });
       }
       if (!read.more) {
+        if (read.failed !== true) this.readAt = now();
         if (this.state.losing && !read.failed) this.#step({ kind: "drained" });
         return { drained: true, events };
       }
@@ -263,11 +270,20 @@ export class LogSender {
 
   #discard(): void {
     try {
-      this.#options.kernel.events.discard();
+      const found = this.#options.kernel.events.discard();
+      this.readAt = now();
+      if (!this.#isFresh) this.#note(found);
+      this.#isFresh = false;
       if (this.state.losing) this.#step({ kind: "drained" });
     } catch (error) {
       this.#options.log(`replication: ${(error as Error).message}`);
     }
+  }
+
+  #note({ ended, changed, lost }: Disturbance): void {
+    this.disturbed.ended += ended;
+    this.disturbed.changed += changed;
+    if (lost) this.disturbed.lost += 1;
   }
 
   /** When `turn` is due without the kernel asking for it. */

@@ -23,6 +23,7 @@ import { PairLink, type Transport } from "../peer/pairLink.ts";
 import type { Position, ReplicationState } from "../wire/control.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { Audit } from "./audit.ts";
+import { evidenceOf, type ReplicatorEvidence } from "./evidence.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
 import { MergeTaker } from "./mergeTaker.ts";
@@ -83,6 +84,7 @@ export interface Replicator {
   setRole(role: Role, term: number, peerRole: Role | null): void;
   state(): ReplicationState;
   report(): ReplicatorReport;
+  evidence(): ReplicatorEvidence;
   /** Slots, links and node facts: what was told, and where what changes is said. */
   readonly stateLog: Pick<StateLog, "told" | "changed">;
   /**
@@ -346,6 +348,10 @@ class RunningReplicator implements Replicator {
     const { applied, refused } = this.#receiver.state;
     if (isReceived(this.#receiver.state)) this.#whole = applied;
     return { ready: reasons.length === 0, reasons, position: this.#whole, sessions, refused };
+  }
+
+  evidence(): ReplicatorEvidence {
+    return evidenceOf(this.#sender, this.#receiver, this.#link.silentMs);
   }
 
   configure(config: Config): void {

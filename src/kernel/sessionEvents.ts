@@ -25,7 +25,7 @@ import {
   NFNLGRP_CONNTRACK_EXP_DESTROY,
   NFNLGRP_CONNTRACK_EXP_NEW,
 } from "../wire/conntrackExpect.ts";
-import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER } from "../wire/netlink.ts";
+import { HOST_LITTLE_ENDIAN, NETLINK_NETFILTER, NLM_F_CREATE } from "../wire/netlink.ts";
 import { type RecordBatch, SessionOperation } from "../wire/session.ts";
 import { SessionFields } from "../wire/sessionFields.ts";
 import { SessionPolicy } from "../wire/sessionPolicy.ts";
@@ -73,6 +73,15 @@ export interface Drained {
   readonly events: number;
 }
 
+export interface Disturbance {
+  /** Sessions that ended: by somebody's hand, or because their time was over. */
+  ended: number;
+  /** Sessions of which somebody changed the mark, the state or the time. */
+  changed: number;
+  /** The kernel dropped events: it may be more. */
+  lost: boolean;
+}
+
 export interface SessionEvents {
   /** Readable where events wait (libc.pollAsync). */
   readonly fd: number;
@@ -80,8 +89,11 @@ export interface SessionEvents {
   drain(batch: RecordBatch): Drained;
   /** Whether what helpers expect is told too: only to a peer of protocol version 2. False to begin with. */
   expectations: boolean;
-  /** Forgets everything that waits (a standby's own events, before it becomes active and dumps). */
-  discard(): void;
+  /**
+   * Forgets everything that waits (a standby's own events, before it becomes active and dumps). What it returns happened to the
+   * pair's sessions, and was not done by this node's own writers: on a standby, where no packet passes, it ought to be nothing.
+   */
+  discard(): Disturbance;
   close(): void;
 }
 
@@ -116,6 +128,9 @@ const TYPE_NEW = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
 const TYPE_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE;
 const TYPE_EXPECTED = (NFNL_SUBSYS_CTNETLINK_EXP << 8) | IPCTNL_MSG_EXP_NEW;
 const TYPE_EXPECTED_NO_MORE = (NFNL_SUBSYS_CTNETLINK_EXP << 8) | IPCTNL_MSG_EXP_DELETE;
+
+const hostUint16 = (buffer: Uint8Array, at: number): number =>
+  HOST_LITTLE_ENDIAN ? buffer[at]! | (buffer[at + 1]! << 8) : (buffer[at]! << 8) | buffer[at + 1]!;
 
 class EventReader implements SessionEvents {
   readonly fd: number;
@@ -157,12 +172,31 @@ class EventReader implements SessionEvents {
     }
   }
 
-  discard(): void {
+  discard(): Disturbance {
+    const found: Disturbance = { ended: 0, changed: 0, lost: false };
     this.#next = 0;
     this.#filled = 0;
-    while (this.#read() !== 0);
+    for (let count = this.#read(); count !== 0; count = this.#read()) {
+      if (count < 0) found.lost = true;
+      for (let slot = 0; slot < count; slot += 1) this.#judge(slot, found);
+    }
     this.#filled = 0;
     this.#teller.discard();
+    return found;
+  }
+
+  #judge(slot: number, found: Disturbance): void {
+    const { buffer, slotBytes } = this.#vector;
+    const start = slot * slotBytes;
+    const type = hostUint16(buffer, start + 4);
+    if (type !== TYPE_NEW && type !== TYPE_DELETE) return;
+    if ((this.#vector.flags(slot) & MSG_TRUNC) !== 0) found.lost = true;
+    else if (readConntrack(buffer, start, start + this.#vector.length(slot), this.#fields)) {
+      if (!this.#policy.wasSent(this.#fields)) return;
+      if (type === TYPE_DELETE) found.ended += 1;
+      // A session that somebody makes is nothing that is lacking.
+      else if ((hostUint16(buffer, start + 6) & NLM_F_CREATE) === 0) found.changed += 1;
+    }
   }
 
   close(): void {
@@ -187,9 +221,7 @@ class EventReader implements SessionEvents {
     const fields = this.#fields;
     const start = slot * slotBytes;
     const end = start + this.#vector.length(slot);
-    const type = HOST_LITTLE_ENDIAN
-      ? buffer[start + 4]! | (buffer[start + 5]! << 8)
-      : (buffer[start + 4]! << 8) | buffer[start + 5]!;
+    const type = hostUint16(buffer, start + 4);
     if (type !== TYPE_NEW && type !== TYPE_DELETE) {
       if (this.expectations && type === TYPE_EXPECTED) this.#teller.began(buffer, start, end, batch);
       else if (this.expectations && type === TYPE_EXPECTED_NO_MORE)

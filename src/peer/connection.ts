@@ -116,6 +116,8 @@ export class Connection {
   #paused = false;
   #pumping = false;
   #heardAt = 0;
+  /** As `#heardAt`, and never moved because this process did not look. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #tickedAt = 0;
   #nonce = 0;
   #deadline: NodeJS.Timeout;
@@ -155,6 +157,11 @@ export class Connection {
 
   get ready(): boolean {
     return this.#phase === "ready";
+  }
+
+  /** Milliseconds since anything of the peer's was read. */
+  get silentMs(): number {
+    return this.#timers.now() - this.#readAt;
   }
 
   /** The version that both speak; of use once `ready`. */
@@ -255,6 +262,7 @@ export class Connection {
     this.#write(this.#hello());
     tls.on("data", (chunk: Buffer) => {
       this.#heardAt = this.#timers.now();
+      this.#readAt = this.#heardAt;
       this.#reader.push(chunk);
       this.#pump();
     });

@@ -122,6 +122,11 @@ export class PairLink {
     return this.#current?.connection.version ?? null;
   }
 
+  /** Milliseconds since anything of the peer's was read; null where it is not connected. */
+  get silentMs(): number | null {
+    return this.#current?.connection.silentMs ?? null;
+  }
+
   /** To the peer where it is there, to nobody where it is not. Throws where its version has no such message: ask first. */
   send(message: PeerMessage): void {
     this.#current?.connection.send(message);

@@ -6,6 +6,7 @@ import { peerOf } from "../base/units.ts";
 import type { HeartState, PairView, ReplicationState, RoleChangeReport } from "../wire/control.ts";
 import { alarmText, peerAlarmsText } from "./alarms.ts";
 import { machinesText } from "./machines.ts";
+import { readinessText } from "./readiness.ts";
 import type { Cell, Style, Tone } from "./text.ts";
 import { count, duration, moment, percent, plural, printable, table, wrap } from "./text.ts";
 
@@ -366,6 +367,7 @@ export function renderPair(
     `  ${title("Last change")}${changeText(heart, nowMs)}`,
     `  ${title("Sessions")}${sessionsText(view, heart)}`,
     `  ${title("Replication")}${replicationText(view, style)}`,
+    ...(view.readiness === undefined ? [] : [`  ${title("Readiness")}${readinessText(view.readiness)}`]),
     `  ${title("Configuration")}${configurationText(view, heart, style)}`,
     `  ${style("dim", "Paths between the nodes")}`,
     pathsText(heart, style),

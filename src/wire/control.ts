@@ -11,6 +11,7 @@ import type {
   ConfigurationVersionView,
   PairConfigurationView,
 } from "./controlConfiguration.ts";
+import type { ReadinessView } from "./controlReadiness.ts";
 import type { LinkState, NodeFacts } from "./messagesNode.ts";
 
 /** A place in the log: sequence numbers start at 1 with each term. */
@@ -174,6 +175,7 @@ export type DaemonRequest =
   | { readonly kind: "show"; readonly request: number; readonly what: "pair" }
   | { readonly kind: "show"; readonly request: number; readonly what: "links" }
   | { readonly kind: "show"; readonly request: number; readonly what: "alarms" }
+  | { readonly kind: "show"; readonly request: number; readonly what: "readiness" }
   | {
       readonly kind: "show";
       readonly request: number;
@@ -302,6 +304,8 @@ export interface PairView {
   readonly replication: ReplicationState;
   readonly machines: MachinesView;
   readonly sessions: number;
+  /** Could the standby take over now? Absent: a daemon of before. */
+  readonly readiness?: ReadinessView;
   readonly configurationDigest: string;
 }
 
@@ -335,6 +339,7 @@ export interface AlarmsView {
 export type DaemonMessage =
   | { readonly kind: "pair"; readonly request: number; readonly view: PairView }
   | { readonly kind: "alarms"; readonly request: number; readonly view: AlarmsView }
+  | { readonly kind: "readiness"; readonly request: number; readonly view: ReadinessView }
   | { readonly kind: "links"; readonly request: number; readonly links: readonly LinkView[] }
   | {
       readonly kind: "sessions";

@@ -66,9 +66,9 @@ const kindsText = Object.keys(keysOf)
 
 /** The fault of a `show` request in words, or null. */
 function showFault(value: Fields): string | null {
-  if (value.what === "pair" || value.what === "links" || value.what === "alarms")
+  if (["pair", "links", "alarms", "readiness"].includes(String(value.what)))
     return "filter" in value || "limit" in value ? "filter and limit belong to sessions" : null;
-  if (value.what !== "sessions") return "what: expected pair, links, alarms or sessions";
+  if (value.what !== "sessions") return "what: expected pair, links, alarms, readiness or sessions";
   if (!isCount(value.limit, 1, SESSIONS_SHOWN_MAX)) return `limit: expected 1 to ${SESSIONS_SHOWN_MAX}`;
   return filterFault(value.filter);
 }

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { READINESS_AUDIT_MS_MAX, READINESS_PROOF_MS_MAX } from "../../src/base/limits.ts";
 import { READINESS_WHOLE } from "../../src/base/readiness.ts";
 import { judge, LevelTracker, nearlyFull, type ReadinessFacts } from "../../src/core/readiness.ts";
-import { passedDrill, wellActive, wellStandby } from "./readinessFacts.ts";
+import { auditPass, passedDrill, wellActive, wellStandby } from "./readinessFacts.ts";
 
 const audit = wellActive.audit!;
 const peerOfActive = wellActive.peer!;
@@ -109,7 +109,7 @@ const changes: readonly Change[] = [
     "not-ready",
     9_992,
   ],
-  ["one refused of 20,310", { ...wellStandby, refused: 1 }, "sessions", "bad", "not-ready", 9_999],
+  ["one refused of 20,216", { ...wellStandby, refused: 1 }, "sessions", "bad", "not-ready", 9_999],
   [
     "20 ended and 10 changed by hand",
     { ...wellStandby, damage: { ended: 20, changed: 10, uncertain: false } },
@@ -165,12 +165,16 @@ for (const [what, facts, part, state, verdict, own] of changes) {
 test("the share is the least of both nodes' words, and rounds down", () => {
   const less = judge({ ...wellActive, peer: { ...peerOfActive, readiness: 9_505 } });
   assert.equal(less.view.proven, 0.9505);
-  const one = judge({ ...wellStandby, refused: 1, peer: { ...peerOfStandby, sessions: 3_000_000 } });
+  const one = judge({
+    ...wellStandby,
+    refused: 1,
+    audit: { ...audit, pass: { ...auditPass, sessions: 3_000_000 } },
+  });
   assert.equal(one.view.proven, 0.9999);
 });
 
 test("an empty pair is wholly proven; of nothing, something can be lacking", () => {
-  const empty = { ...wellStandby, peer: { ...peerOfStandby, sessions: 0 }, sessions: 0 };
+  const empty = { ...wellStandby, audit: { ...audit, pass: { ...auditPass, sessions: 0 } } };
   assert.equal(judge(empty).view.proven, 1);
   assert.equal(judge({ ...empty, refused: 3 }).view.proven, 0);
 });
@@ -189,7 +193,8 @@ test("never above what is lacking, whatever else is known", () => {
         ...wellStandby,
         refused,
         damage: { ended, changed, uncertain: false },
-        peer: { ...peerOfStandby, sessions: total, readiness: word },
+        audit: { ...audit, pass: { ...auditPass, sessions: total } },
+        peer: { ...peerOfStandby, readiness: word },
       });
       const lacking = refused + ended + changed;
       const truth = total === 0 ? (lacking === 0 ? 1 : 0) : Math.max(0, total - lacking) / total;

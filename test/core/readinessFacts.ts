@@ -49,7 +49,7 @@ export const wellActive: ReadinessFacts = {
   difference: null,
   refused: 0,
   damage: { ended: 0, changed: 0, uncertain: false },
-  audit: { phase: "waiting", provenAgeMs: 14_000, pass: auditPass, standing: 0, late: null },
+  audit: { provenAgeMs: 14_000, pass: auditPass, standing: 0, late: null },
   sessions: 20_310,
   tables: [
     { node: "a", entries: 20_310, max: 262_144 },
@@ -66,5 +66,4 @@ export const wellStandby: ReadinessFacts = {
   peer: { heard: true, role: "active", ready: true, readiness: 10_000, sessions: 20_310 },
   gateOpen: false,
   behind: null,
-  audit: { phase: "off", provenAgeMs: null, pass: null, standing: 0, late: null },
 };

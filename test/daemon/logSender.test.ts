@@ -48,6 +48,8 @@ class World {
   overrun = false;
   eventsBroken = false;
   discarded = 0;
+  /** What somebody did to the table of a standby since it was last asked. */
+  disturbance = { ended: 0, changed: 0, lost: false };
   readonly failures: string[] = [];
   readonly sender: LogSender;
 
@@ -63,6 +65,7 @@ class World {
             this.discarded += 1;
             this.events = [];
             this.overrun = false;
+            return this.disturbance;
           },
           close: () => {},
         },
@@ -278,4 +281,19 @@ test("an acknowledgement that is waited for: of what the kernel had told, and of
   world.doubt();
   const early = await world.sender.waitAcknowledged(0);
   assert.equal(early, false, "everything is acknowledged, but some of it is in doubt");
+});
+
+test("what somebody does to a standby's table is counted; what was left of being active is not", (t) => {
+  const world = new World(t);
+  world.disturbance = { ended: 7, changed: 1, lost: true };
+  world.sender.turn();
+  assert.deepEqual(world.sender.disturbed, { ended: 0, changed: 0, lost: 0 });
+  world.disturbance = { ended: 2, changed: 1, lost: true };
+  world.sender.turn();
+  world.sender.turn();
+  assert.deepEqual(world.sender.disturbed, { ended: 4, changed: 2, lost: 2 });
+  world.active();
+  world.sender.input({ kind: "inactive" });
+  world.sender.turn();
+  assert.deepEqual(world.sender.disturbed, { ended: 4, changed: 2, lost: 2 });
 });

@@ -51,7 +51,7 @@ for (const [value, number, reason] of [
   [{ kind: "stop", request: 1.5 }, 0, "request: expected a whole number"],
   [{ kind: "toString", request: 1 }, 1, `kind: expected ${kinds}`],
   [{ kind: "stop", request: 1, force: true }, 1, "force: not a key of stop"],
-  [{ kind: "show", request: 1, what: "all" }, 1, "what: expected pair, links, alarms or sessions"],
+  [{ kind: "show", request: 1, what: "all" }, 1, "what: expected pair, links, alarms, readiness or sessions"],
   [{ kind: "show", request: 1, what: "pair", limit: 1 }, 1, "filter and limit belong to sessions"],
   [{ ...sessions, limit: 0 }, 3, "limit: expected 1 to 600"],
   [{ ...sessions, limit: 601 }, 3, "limit: expected 1 to 600"],
