@@ -385,7 +385,7 @@ function endPass(state: AuditorState, now: Millis, effects: AuditorEffect[]): vo
   state.passes += 1;
   for (const kind of KINDS) state.totals[kind] += state.found[kind];
   const again = found > 0 && isKnown(state);
-  state.vain = again ? state.vain + 1 : 0;
+  if (!again) state.vain = 0;
   if (found === 0) state.repairedKeys.clear();
   state.last = {
     ...state.found,
@@ -399,7 +399,7 @@ function endPass(state: AuditorState, now: Millis, effects: AuditorEffect[]): vo
   state.isLastOfThis = true;
   tell(state, now, effects);
   if (found === 0 || (again && state.passes < state.repairAgainAt)) rest(state, now, 0);
-  else repair(state, effects);
+  else repair(state, again, effects);
 }
 
 /** All that was found was repaired before. */
@@ -411,13 +411,14 @@ function isKnown(state: AuditorState): boolean {
   return known;
 }
 
-function repair(state: AuditorState, effects: AuditorEffect[]): void {
+function repair(state: AuditorState, again: boolean, effects: AuditorEffect[]): void {
   const buckets = new Buckets();
   state.repairedKeys.clear();
   state.confirmed.visit((high, low) => {
     buckets.add(bucketOf(high));
     state.repairedKeys.add(high, low);
   });
+  if (again) state.vain += 1;
   state.repairAgainAt = state.passes + Math.min(2 ** state.vain, PUT_OFF_MAX);
   state.phase = "repairing";
   state.stretchToRepair = state.stretch;

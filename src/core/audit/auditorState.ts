@@ -87,6 +87,7 @@ export interface AuditorState {
   found: Record<DifferenceKind, number>;
   /** What the last repair was for. If the same is found again it was in vain, and the next one is put off (A7). */
   readonly repairedKeys: ChangedKeys;
+  /** Repairs in a row that were. */
   vain: number;
   repairAgainAt: number;
   /** Passes brought to an end, of this connection or an earlier one. */
