@@ -3,13 +3,14 @@
 import { formatAddress, formatMac } from "../base/addresses.ts";
 import { unreachable } from "../base/assert.ts";
 import { LOG_BUCKETS } from "../base/limits.ts";
+import { READINESS_WHOLE, readinessIn, segmentsIn } from "../base/readiness.ts";
 import type { Position } from "../wire/control.ts";
 import type { HeartbeatMessage } from "../wire/heartbeat.ts";
 import type { VersionHeader } from "../wire/messagesConfiguration.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { auditMessageText } from "./auditMessages.ts";
 import { type NamedRecord, recordText } from "./records.ts";
-import { plural, printable } from "./text.ts";
+import { percent, plural, printable } from "./text.ts";
 
 /** The first line says what; the others, in order, say what of. */
 export type MessageText = readonly [string, ...string[]];
@@ -230,10 +231,12 @@ export function heartbeatText(message: HeartbeatMessage): string {
   const { role, gate, ready, term, position, sessions, sequence, echo, leaseMs } = message;
   const flags = (["handover", "candidate", "leaving", "critical"] as const).filter((flag) => message[flag]);
   const dressed = message.dressed ? "" : ", not dressed";
+  const readiness = readinessIn(message.carrier);
+  const proven = readiness === null ? "" : `, ${percent(readiness, READINESS_WHOLE)} proven`;
   const lease = leaseMs === 0 ? "" : `, lease ${leaseMs} ms`;
   return (
     `heartbeat ${sequence} (heard ${echo}): ${role} in term ${term}, gate ${gate}, ${ready ? "ready" : "not ready"}${dressed}, ` +
-    `${at(position)}, ${plural(sessions, "session")}${lease}, carrier ${message.carrier.toString(2)}, ` +
+    `${at(position)}, ${plural(sessions, "session")}${proven}${lease}, carrier ${segmentsIn(message.carrier).toString(2)}, ` +
     `witnessed ${message.witnessed.toString(2)}, ${plural(message.alarms, "alarm")}, priority ${message.priority}, ` +
     `configuration ${short(message.configurationDigest)}${flags.map((flag) => `, ${flag}`).join("")}`
   );

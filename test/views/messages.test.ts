@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { READINESS_WHOLE, withReadiness } from "../../src/base/readiness.ts";
 import { decodedPlain, decodedText, namedRecords } from "../../src/cli/decodeMessages.ts";
 import { heartbeatText, messageText } from "../../src/views/messages.ts";
 import { recordPlain, recordText } from "../../src/views/records.ts";
@@ -104,6 +105,11 @@ test("a heartbeat", () => {
     "heartbeat 1000 (heard 999): active in term 8, gate open, ready, 7/4328719365, 200,000 sessions, lease 40 ms, carrier 111, " +
       "witnessed 11, 2 alarms, priority 100, configuration 00010203, critical",
   );
+  const carrier = withReadiness(0b101, READINESS_WHOLE - 1);
+  assert.match(
+    heartbeatText({ ...read.value, carrier }),
+    /, 99\.\d+ % proven, lease 40 ms, carrier 101, witnessed 11,/,
+  );
 });
 
 for (const [name, text] of [
@@ -128,6 +134,19 @@ for (const [name, text] of [
     "session-udp-parts",
     "create udp 10.0.0.1:40000 > 198.51.100.7:443 link 3 class 1 application 1287 ASSURED 30 s, helper sip, labels 01010101010101010101010101010101",
   ],
+] as const) {
+  test(`${name} in words`, () => {
+    const { records, fault } = namedRecords(golden(name));
+    assert.deepEqual([records.map(recordText), fault], [[text], null]);
+  });
+}
+
+for (const [name, text] of [
+  [
+    "expectation-ftp",
+    "expect tcp 198.51.100.7:0 > 192.0.2.1:51210 for ftp of tcp 10.0.0.1:40000 > 198.51.100.7:21, translated as the reply of it to 0.0.0.0:51210, 300 s",
+  ],
+  ["expectation-delete", "expect no more tcp 198.51.100.7:0 > 192.0.2.1:51210"],
 ] as const) {
   test(`${name} in words`, () => {
     const { records, fault } = namedRecords(golden(name));

@@ -2,9 +2,10 @@
 // files. Run once with GOLDEN=write to bring the document up to date, and judge the difference.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import * as limits from "../../src/base/limits.ts";
 import { bytesToHex, type Field } from "../../src/wire/codec.ts";
 import { head, proof } from "../../src/wire/datagram.ts";
 import { heartbeat } from "../../src/wire/heartbeat.ts";
@@ -86,3 +87,49 @@ test("every message is described: its number, its table, an example", () => {
     );
   }
 });
+
+test("each section has a number of its own, in order", () => {
+  const numbers = [...readFileSync(file, "utf8").matchAll(/^#{2,3} (\d+)(?:\.(\d+))?\.? /gm)].map(
+    ([, section, part]) => Number(section) * 100 + Number(part ?? 0),
+  );
+  assert.deepEqual(
+    numbers,
+    [...new Set(numbers)].sort((one, other) => one - other),
+  );
+});
+
+test("limits are those of the code, and none that bounds a message is left out", () => {
+  const document = readFileSync(file, "utf8");
+  const values = limits as Readonly<Record<string, number>>;
+  const told = new Set<string>();
+  const parts = [...document.matchAll(/<!-- limits: (\w+) -->\n([\s\S]*?)<!-- end -->/g)];
+  assert.deepEqual(
+    parts.map(([, name]) => name),
+    ["binding", "own"],
+  );
+  for (const [, part, table] of parts) {
+    for (const [, name, value] of table!.matchAll(/^\| `(\w+)` \| (\d+) \| /gm)) {
+      assert.equal(values[name!], Number(value), name!);
+      assert.ok(!told.has(name!), `${name} is told once`);
+      told.add(name!);
+      // What a table of a message is made with binds its peer.
+      if (part === "own") assert.ok(!boundingMessages.has(name!), `${name} binds a peer`);
+    }
+  }
+  for (const name of boundingMessages) assert.ok(told.has(name), `${name} has a row`);
+});
+
+/** Limits that the files of the messages and of the records are made with. */
+const wire = new URL("../../src/wire/", import.meta.url);
+const boundingMessages = new Set(
+  readdirSync(wire)
+    .filter((name) =>
+      /^(messages\w+|peer|frames|session|sessionParts|expectation|datagram|recording)\.ts$/.test(name),
+    )
+    .flatMap((name) => {
+      const text = readFileSync(new URL(name, wire), "utf8");
+      const imported = /import \{([^}]*)\} from "\.\.\/base\/limits\.ts"/.exec(text)?.[1] ?? "";
+      return imported.split(",").map((each) => each.trim());
+    })
+    .filter((name) => name !== ""),
+);
