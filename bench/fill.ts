@@ -40,6 +40,10 @@ export interface FillResult {
   readonly paced: boolean;
   /** Sessions a second that the generator reached. */
   readonly rate: number;
+  /** First packets that were sent once more, for no answer came. */
+  readonly repeated: number | null;
+  /** Of our pair's, meanwhile: there is no reason for any. Null, as above: not recorded. */
+  readonly takeovers: number | null;
   readonly active: SideCost | null;
   readonly standby: SideCost | null;
   readonly wireBytes: number;
@@ -80,6 +84,7 @@ async function measure(
   const idle = [reading()] as const;
   await sleep(BASELINE_MS);
   const before = [reading(), await product.wire()] as const;
+  const termBefore = await product.term();
   const toldBefore = await product.told();
   const done = await generator.make({
     protocol: options.protocol,
@@ -111,6 +116,8 @@ async function measure(
     sessions: done.completed,
     paced: options.rate > 0,
     rate: done.completed / done.seconds,
+    repeated: done.repeated,
+    takeovers: (await product.term()) - termBefore,
     active: cost(0),
     standby: cost(1),
     wireBytes: (after[1].bytes - before[1].bytes) / done.completed,

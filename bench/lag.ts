@@ -13,6 +13,8 @@ export interface LagResult extends LagReport {
   readonly product: ProductName;
   /** Sessions a second that the generator reached. */
   readonly rate: number;
+  /** Of our pair's, meanwhile; with one, who is behind whom has changed. Null: not recorded. */
+  readonly takeovers: number | null;
 }
 
 const PORTS = 500;
@@ -31,6 +33,7 @@ export async function lag(
     const probes = startTraffic("lag", { environment: world.environment });
     try {
       const generator = await placeGenerator(world);
+      const term = await product.term();
       const host = world.topology.hosts[2]!;
       const server = world.topology.server.v4;
       await servers.order("start", { pid: world.pids.get("internet")!, addresses: [server], ports: PORTS });
@@ -51,6 +54,7 @@ export async function lag(
       return {
         ...(await probes.order<LagReport>("report")),
         product: name,
+        takeovers: (await product.term()) - term,
         rate: done.completed / done.seconds,
       };
     } finally {

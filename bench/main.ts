@@ -71,7 +71,7 @@ const ROWS = {
         const made = await fill(name, { protocol, sessions: options.sessions, rate: 0 });
         collected.fills.push(made);
         say(
-          `${name}: ${made.tables?.missing} of ${made.sessions} missing at ${Math.round(made.rate)}/s (${protocol})`,
+          `${name}: ${made.tables?.missing} of ${made.sessions} missing at ${Math.round(made.rate)}/s (${protocol}; ${made.repeated} begun again, ${made.takeovers} takeovers)`,
         );
       }
   },

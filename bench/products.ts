@@ -22,6 +22,8 @@ export interface Product {
   /** How many sessions the standby has been told of. */
   told(): Promise<number>;
   wire(): Promise<WireCounters>;
+  /** Grows by one with each takeover; 0 where there is none to be. */
+  term(): Promise<number>;
   /** Puts what the standby knows into its kernel, where it is not there yet; seconds. */
   commit(): Promise<number>;
   stop(): void;
@@ -51,6 +53,10 @@ async function startOurs(world: World): Promise<Product> {
     processes: (node) => world.pair.processesNamed(node, "daemon"),
     told: () => countEntries(standby),
     wire: () => logCounters(world.pids.get(active)!),
+    term: async () => {
+      const hearts = await Promise.all([world.pair.heart("a"), world.pair.heart("b")]);
+      return Math.max(...hearts.map((heart) => heart?.term ?? 0));
+    },
     commit: async () => 0,
     stop: () => {},
   };
@@ -67,6 +73,7 @@ async function startTheirs(world: World, name: "cached" | "written"): Promise<Pr
     processes: (node) => [daemons.pids[node]],
     told: () => (name === "written" ? countEntries(standby) : daemons.cached("b")),
     wire: async () => deviceCounters(world.pids.get("a")!, "sync"),
+    term: async () => 0,
     commit: async () => {
       if (name === "written") return 0;
       const start = performance.now();
@@ -94,6 +101,7 @@ async function startReader(world: World): Promise<Product> {
     processes: (node) => (node === "a" ? [child.pid!] : []),
     told: async () => Infinity,
     wire: async () => ({ bytes: 0, packets: 0 }),
+    term: async () => 0,
     commit: async () => 0,
     stop: () => child.kill("SIGKILL"),
   };

@@ -154,7 +154,13 @@ function lossRows(results: Results): readonly Row[] {
       floor: ABSENT,
       ours: missing("understudy"),
       bound: "0",
-      held: own.length === 0 ? null : own.every(({ tables }) => tables?.missing === 0 && tables.wrong === 0),
+      held:
+        own.length === 0
+          ? null
+          : own.every(
+              ({ tables, takeovers }) =>
+                tables?.missing === 0 && tables.wrong === 0 && (takeovers ?? 0) === 0,
+            ),
     },
     {
       figure: "an overrun made on purpose (daemon stopped during a fill)",
@@ -175,16 +181,21 @@ function lossRows(results: Results): readonly Row[] {
   ];
 }
 
+/** A standby that is never behind was not the standby: the roles had changed. */
+const isValid = ({ lagMs, takeovers }: LagResult): boolean => lagMs.max > 0 && (takeovers ?? 0) === 0;
+
 function timeRows(results: Results): readonly Row[] {
   const lagOf = (product: ProductName): string => {
-    const lags = results.lags.filter((each) => each.product === product);
+    const seen = results.lags.filter((each) => each.product === product);
+    const lags = seen.filter(isValid);
+    const rest = lags.length < seen.length ? `${seen.length - lags.length} void` : ABSENT;
     const at = (share: "p50" | "p99"): string => words(spreadOf(lags.map(({ lagMs }) => lagMs[share])), "ms");
     const rate = spreadOf(lags.map((each) => each.rate));
     return lags.length === 0
-      ? ABSENT
-      : `p50 ${at("p50")}, p99 ${at("p99")}, at ${Math.round(rate!.median)}/s`;
+      ? rest
+      : `p50 ${at("p50")}, p99 ${at("p99")}, at ${Math.round(rate!.median)}/s${rest === ABSENT ? "" : `; ${rest}`}`;
   };
-  const lags = results.lags.filter(({ product }) => product === "understudy");
+  const lags = results.lags.filter((each) => each.product === "understudy" && isValid(each));
   const median = (share: "p50" | "p99"): number =>
     spreadOf(lags.map(({ lagMs }) => lagMs[share]))?.median ?? Infinity;
   const [first] = results.firsts;

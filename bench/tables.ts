@@ -4,7 +4,7 @@
 import { parseAddress } from "../src/base/addresses.ts";
 import { openSessionScan } from "../src/kernel/sessionDump.ts";
 import { inside } from "../src/lab/traffic/sockets.ts";
-import { IPS_SEEN_REPLY } from "../src/wire/sessionFields.ts";
+import { IPPROTO_TCP, IPS_ASSURED, IPS_SEEN_REPLY } from "../src/wire/sessionFields.ts";
 
 export interface TablesCompared {
   readonly active: number;
@@ -22,7 +22,9 @@ function readTable(pid: number, server: Uint8Array): Map<number, number> {
   while (
     scan.next((fields) => {
       const { bytes, originalDestination: at } = fields;
-      if ((fields.status & IPS_SEEN_REPLY) === 0) return true;
+      // A handshake whose last packet was lost is nobody's to replicate: TCP counts from ESTABLISHED on.
+      const settled = fields.protocol === IPPROTO_TCP ? IPS_ASSURED : IPS_SEEN_REPLY;
+      if ((fields.status & settled) === 0) return true;
       for (let index = 0; index < 4; index += 1) if (bytes[at + index] !== server[index]) return true;
       const key = (fields.protocol * 65536 + fields.originalA) * 65536 + fields.originalB;
       table.set(key, fields.replyB);

@@ -35,6 +35,8 @@ function filled(product: ProductName, cpuUs: number, more: Partial<FillResult> =
     sessions: 1000,
     paced: true,
     rate: 10_000,
+    repeated: 0,
+    takeovers: 0,
     active: side,
     standby: side,
     wireBytes: cpuUs * 4,
@@ -97,6 +99,24 @@ test("one session that is missing, or translated otherwise, is not held", () => 
   assert.equal(held(fill(0, 0), "missing in"), "yes");
   assert.equal(held(fill(1, 0), "missing in"), "**no**");
   assert.equal(held(fill(0, 1), "missing in"), "**no**");
+});
+
+test("a fill in which somebody took over is not held, and a lag in which nobody was ever behind says nothing", () => {
+  const fills = [filled("understudy", 5, { paced: false, takeovers: 1 })];
+  assert.equal(held({ ...nothing, fills }, "missing in"), "**no**");
+  const lag = (max: number, takeovers: number): Results["lags"][number] => ({
+    product: "understudy",
+    rate: 20_000,
+    takeovers,
+    probes: 100,
+    unanswered: 0,
+    missing: 0,
+    lagMs: { p50: Math.min(max, 1), p99: Math.min(max, 9), max },
+  });
+  assert.equal(held({ ...nothing, lags: [lag(30, 0)] }, "lag"), "yes");
+  assert.equal(held({ ...nothing, lags: [lag(0, 0)] }, "lag"), "not measured");
+  assert.equal(held({ ...nothing, lags: [lag(30, 1)] }, "lag"), "not measured");
+  assert.ok(row({ ...nothing, lags: [lag(0, 0)] }, "lag").includes("1 void"));
 });
 
 test("a crash is held by who is alive, and by its gap against the empty table's", () => {
