@@ -68,8 +68,9 @@ export interface Gate {
   /**
    * Goes on with other service interfaces (each of which is there) and other lengths of leases, in one transaction and on another
    * thread: meanwhile, whatever is held can be renewed, drained and shut as ever. An interface that is left out must be down: from
-   * then on nothing guards it. Rejects with a BoundaryError where the kernel refuses; everything is as it was then. One at a time;
-   * nothing but marks and `present` until it has settled.
+   * then on nothing guards it. Rejects with a BoundaryError where the kernel refuses; everything is as it was then. So it does where
+   * what was made is not whole (somebody flushed it at once): it is not `present` then, and `install` makes what was before. One at
+   * a time; nothing but marks and `present` until it has settled.
    */
   reshape(services: readonly GateService[], times: GateTimes): Promise<void>;
   /** Renews what is held. False: it was not held (it lapsed, or was shut), or the gate's table is gone. */
@@ -190,12 +191,16 @@ class KernelGate implements Gate {
       throw new BoundaryError({ operation, code: "NOT_IN_PLACE", words: "it is not whole at the moment" });
     requireAll(operation, services);
     const text = reshapeText(this.#services, services, this.#marks, times, this.#stampMac);
+    const before = [this.#services, this.#times] as const;
     this.#reshaping = true;
     try {
       await this.#tables.nft.runAside(operation, text);
-      this.#services = services;
-      this.#times = times;
+      [this.#services, this.#times] = [services, times];
       this.#verifyNew(operation);
+    } catch (error) {
+      // Whoever is told that it was refused goes on with what was: an install has to make that, and nothing else.
+      [this.#services, this.#times] = before;
+      throw error;
     } finally {
       this.#reshaping = false;
     }

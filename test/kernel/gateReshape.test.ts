@@ -157,6 +157,23 @@ test("an interface that is not there: refused, and everything is as it was", inN
   await gate.reshape([LAN, LINK], TIMES);
 });
 
+test(
+  "what was changed and is not whole is refused: the gate that is put back is the one of before",
+  inNamespace,
+  async () => {
+    const before = chains();
+    sh("ip link set us-l1 down; ip link set lo down");
+    await assert.rejects(gate.reshape([LAN], { leaseMs: 5000, soloLeaseMs: 20_000 }), {
+      code: "GATE_SILENT",
+    });
+    sh("ip link set lo up");
+    assert.equal(gate.present(), false);
+    gate.install();
+    assert.equal(gate.present(), true);
+    assert.deepEqual(chains(), before);
+  },
+);
+
 test("a table that somebody removed is not reshaped into half a one", inNamespace, async () => {
   const plain = createGate({ ...OPTIONS, plain: true });
   gate.remove();
