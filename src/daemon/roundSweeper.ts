@@ -14,6 +14,8 @@ export interface RoundSweeperOptions {
   readonly onError: (error: Error) => void;
 }
 
+const NOTHING = new Uint8Array(0);
+
 export class RoundSweeper {
   readonly #options: RoundSweeperOptions;
   readonly #chunk = new RecordBatch();
@@ -57,7 +59,9 @@ export class RoundSweeper {
       onError(error as Error);
       return;
     }
-    onChunk(this.#chunk.records(), this.#chunk.count, more);
+    // The end of the walk is a step of its own: where the kernel will not let go of what was found last, it is not reached.
+    if (this.#chunk.count > 0) onChunk(this.#chunk.records(), this.#chunk.count, true);
+    if (!more) onChunk(NOTHING, 0, false);
   }
 
   #drop(): void {

@@ -381,6 +381,11 @@ test("a table that cannot be walked, a session that stays: nothing is claimed, a
       world.table = [50, 51];
       world.refuse = 1;
     },
+    // In the last step of the walk.
+    (world: World) => {
+      world.table = [50];
+      world.refuse = 1;
+    },
   ]) {
     const world = await inRound();
     spoil(world);
