@@ -71,10 +71,17 @@ export class Dresser {
     this.#isPaused = true;
   }
 
-  /** Looks at everything at once. `changed`: the interfaces are others now, and in place behind heart's gate. */
-  resume(changed: boolean): void {
+  /**
+   * Looks at everything at once; the interfaces may be others now. `isWhole`: they are in place behind heart's gate. Otherwise heart's
+   * gate may be another than its last word says, which may be from before: what it says counts from a while from now on.
+   */
+  resume(isWhole: boolean): void {
     this.#isPaused = false;
-    if (changed) this.#ports = this.#indices((service) => service.port);
+    this.#ports = this.#indices((service) => service.port);
+    if (!isWhole) {
+      this.#isDressed = false;
+      this.#wordFrom = performance.now() + GATE_LOOK_MS;
+    }
     this.#mend();
   }
 

@@ -9,6 +9,7 @@ import { type Config, servicesOf } from "../core/config.ts";
 import {
   type EffectPlan,
   type EffectReport,
+  type EndedSessions,
   planEffect,
   whileLeaving,
   withoutLinks,
@@ -56,6 +57,8 @@ export class Reconfigurer {
   #working: Promise<EffectReport> | null = null;
   /** The way came as far as the log's connection. */
   #renewsLog = false;
+  /** What ended here when the configuration in force took effect. */
+  #ended: readonly EndedSessions[] = [];
   /** Ends the wait for the peer; null where nothing waits. */
   #linger: AbortController | null = null;
   #lingering: Promise<void> = Promise.resolve();
@@ -85,10 +88,24 @@ export class Reconfigurer {
         words: [heart === null ? "this node is still starting" : "another is taking effect"],
       };
     this.#isBusy = true;
-    this.#working = this.#apply(next, plan, heart).finally(() => {
+    const renewsLog = plan.renewsLog || this.#lacksSessions(next, heart);
+    this.#working = this.#apply(next, { ...plan, renewsLog }, heart).finally(() => {
       this.#isBusy = false;
     });
     return this.#working;
+  }
+
+  /**
+   * A standby ended sessions, for the configuration in force leaves them no way, and `next` does: the active, which may never have
+   * gone that far, still has them. They come with a snapshot.
+   */
+  #lacksSessions(next: Config, heart: ConfiguredHeart): boolean {
+    if (heart.state?.role === "active") return false;
+    return this.#ended.some(({ link, keeps }) => {
+      const again = next.links.find(({ id }) => id === link.id)?.service.addresses ?? [];
+      const gone = link.service.addresses.filter(({ address }) => !keeps.includes(address));
+      return gone.some(({ address }) => again.some((other) => other.address === address));
+    });
   }
 
   async #apply(next: Config, plan: EffectPlan, heart: ConfiguredHeart): Promise<EffectReport> {
@@ -97,16 +114,20 @@ export class Reconfigurer {
     const before = this.#config;
     this.#renewsLog = false;
     this.#options.dresser.pause();
+    let isWhole = true;
     try {
       await this.#carry(before, next, plan);
+      this.#ended = plan.ends;
       const ended = await this.#endSessions(plan);
       return { ok: true, words: [...plan.changes, ...ended] };
     } catch (error) {
       const words = error instanceof BoundaryError ? error.message : `defect: ${(error as Error).stack}`;
       this.#options.log(`configuration: refused on the way, going back: ${words}`);
-      return { ok: false, words: [words.split("\n")[0]!, ...(await this.#goBack(next, before))] };
+      const back = await this.#goBack(next, before);
+      isWhole = back.length === 0;
+      return { ok: false, words: [words.split("\n")[0]!, ...back] };
     } finally {
-      this.#options.dresser.resume(true);
+      this.#options.dresser.resume(isWhole);
       this.#waitForPeer(heart.config);
     }
   }

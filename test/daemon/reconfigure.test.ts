@@ -68,7 +68,10 @@ class World {
         dress: () => this.#step(`dress ${devices(this.worn)}`),
         moveSlots: () => this.#step("move slots"),
       },
-      dresser: { pause: () => this.done.push("pause"), resume: () => this.done.push("resume") },
+      dresser: {
+        pause: () => this.done.push("pause"),
+        resume: (isWhole) => this.done.push(isWhole ? "resume" : "resume in doubt"),
+      },
       slots: {
         configure: (config) => this.done.push(`slots ${config.links.map(({ id }) => id).join(" ")}`) > 0,
       },
@@ -180,7 +183,27 @@ test("refused both ways: nothing more is touched but what is expected of the nex
   assert.equal(ok, false);
   assert.match(words, /heart us-lan us-l2: EPERM: no.*on the way back/);
   assert.equal(world.reconfigurer.config, now);
-  assert.deepEqual(world.done.slice(-2), ["expect", "resume"]);
+  assert.deepEqual(world.done.slice(-2), ["expect", "resume in doubt"]);
+});
+
+test("a standby that goes back to a link whose sessions it has ended asks for them again", async () => {
+  const follows = (world: World): readonly string[] => world.done.filter((step) => /^follow/.test(step));
+  const world = new World();
+  await world.apply(next({ links: [two!] }));
+  await world.apply({ ...now, digest: "c".repeat(64) });
+  assert.deepEqual(follows(world), ["follow 1", "follow 1 anew"]);
+  await world.apply(next({ placementSeed: 9 }));
+  assert.equal(follows(world).at(-1), "follow 1", "once");
+  const other = new World();
+  await other.apply(next({ links: [two!] }));
+  await other.apply(next({ links: [two!], placementSeed: 9 }));
+  assert.deepEqual(follows(other), ["follow 1", "follow 1"]);
+  // What the active has ended is gone, and its standby has heard of it.
+  const active = new World();
+  active.role = "active";
+  await active.apply(next({ links: [two!] }));
+  await active.apply({ ...now, digest: "c".repeat(64) });
+  assert.deepEqual(follows(active), ["follow 1", "follow 1"]);
 });
 
 test("a path that goes stays until the other node has heard of it", async () => {
