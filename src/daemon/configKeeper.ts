@@ -41,7 +41,7 @@ import type {
 } from "../wire/controlConfiguration.ts";
 import type { VersionHeader } from "../wire/messagesConfiguration.ts";
 import { readPairFile, withPairFile } from "./pairFile.ts";
-import { refused, textOf, VersionFetch } from "./versionFetch.ts";
+import { readableText, refused, textOf, VersionFetch } from "./versionFetch.ts";
 
 type ApplyRequest = Extract<DaemonRequest, { kind: "apply" }>;
 
@@ -352,7 +352,7 @@ export class ConfigKeeper {
         return;
       case "propose": {
         const { exchange, from, header } = effect;
-        const content = encoder.encode(this.#store.text(header.id) ?? "");
+        const content = encoder.encode(readableText(this.#store, header.id, this.#options.log) ?? "");
         this.#send?.({ kind: "configurationPropose", exchange, from, header, content });
         return;
       }
@@ -403,8 +403,8 @@ export class ConfigKeeper {
   }
 
   #giveVersion(id: string): void {
-    const header = this.#store.history().get(id);
-    const text = header === undefined ? null : this.#store.text(id);
+    const header = this.#machine.history.get(id);
+    const text = header === undefined ? null : readableText(this.#store, id, this.#options.log);
     const versions = header === undefined || text === null ? [] : [{ header, content: encoder.encode(text) }];
     this.#send?.({ kind: "configurationVersion", id, versions });
   }
@@ -429,7 +429,7 @@ export class ConfigKeeper {
   async #takeEffect(header: VersionHeader): Promise<EffectReport> {
     const { log, effect, running, config } = this.#options;
     const { node, pair } = config.files;
-    const text = this.#store.text(header.id);
+    const text = readableText(this.#store, header.id, log);
     if (text === null) return { ok: false, words: [`the text of ${nameOf(header)} is not kept any more`] };
     const read = configurationWith(node, { file: "pair.yaml", text });
     if (!read.ok) return { ok: false, words: formatErrors(read.errors).split("\n") };

@@ -1,6 +1,7 @@
 // The text of a configuration that only the peer has, for whoever wants to look at it: asked for over the log's connection, and
 // held against its header before anybody sees it. One at a time; it keeps nothing.
 
+import type { ConfigStore } from "../admin/configStore.ts";
 import { BoundaryError } from "../base/errors.ts";
 import { CONFIGURATION_ANSWER_MS_MAX } from "../base/limits.ts";
 import { headerFault } from "../core/configVersions.ts";
@@ -14,6 +15,21 @@ export function textOf(content: Uint8Array): string | null {
   try {
     return decoder.decode(content);
   } catch {
+    return null;
+  }
+}
+
+/** For the machine and the peer: a text that the disk does not give any more is not there. Why is told to `log`. */
+export function readableText(
+  store: Pick<ConfigStore, "text">,
+  id: string,
+  log: (line: string) => void,
+): string | null {
+  try {
+    return store.text(id);
+  } catch (error) {
+    if (!(error instanceof BoundaryError)) throw error;
+    log(`configuration: ${error.message}`);
     return null;
   }
 }

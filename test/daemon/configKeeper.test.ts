@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { afterEach, test } from "node:test";
 import { ConfigErrorCode } from "../../src/core/configTree.ts";
 import type { ApplyReport } from "../../src/wire/controlConfiguration.ts";
@@ -51,6 +52,17 @@ test("an order on the active: the standby takes it first, then it is in force on
   assert.deepEqual([report.version?.author, report.version?.message], ["eve", "why"]);
   nodes.b.restart();
   assert.equal(headOf("b").number, 2);
+});
+
+test("a disk that does not give a text any more: the peer is told that there is none, and everything goes on", async () => {
+  const { nodes } = await pair();
+  const store = new DatabaseSync(join(nodes.b.home, "state", "configurations.sqlite"));
+  store.exec("ALTER TABLE version RENAME COLUMN text TO damaged");
+  nodes.b.keeper.message({ kind: "configurationFetch", id: headOf("b").id });
+  assert.match(nodes.b.lines.at(-1) ?? "", /read the versions in .*no such column/);
+  store.exec("ALTER TABLE version RENAME COLUMN damaged TO text");
+  store.close();
+  assert.equal((await nodes.a.apply(heavier)).outcome, "done");
 });
 
 test("the version in force already: nothing is done, and it is said", async () => {
