@@ -98,9 +98,10 @@ export function startRescue(
   });
   worker.on("error", onError);
   worker.unref();
+  // In this order, and read in the other one: a new rest is never held against an old turn.
   const tell = (restUs: number): void => {
-    Atomics.store(cells, Cell.RestUs, restUs);
     Atomics.add(cells, Cell.Turn, 1);
+    Atomics.store(cells, Cell.RestUs, restUs);
   };
   return {
     rests: (restMs) => tell(Math.round(restMs * 1000)),

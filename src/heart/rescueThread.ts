@@ -28,11 +28,8 @@ setRealTimePriority(priority);
 confineTo([cpus[ownAt]!]);
 for (;;) {
   Atomics.wait(cells, Cell.Count - 1, Atomics.load(cells, Cell.Count - 1), LOOK_MS);
-  const verdict = judge.look(
-    performance.now(),
-    Atomics.load(cells, Cell.Turn),
-    Atomics.load(cells, Cell.RestUs) / 1000,
-  );
+  const restMs = Atomics.load(cells, Cell.RestUs) / 1000;
+  const verdict = judge.look(performance.now(), Atomics.load(cells, Cell.Turn), restMs);
   if (verdict === null) continue;
   if (verdict === "away") Atomics.add(cells, Cell.Rescues, 1);
   move(verdict === "home" ? home : ownAt);
