@@ -6,10 +6,15 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import type { NodeId } from "../../src/base/units.ts";
 import { openSessionDump } from "../../src/kernel/sessionDump.ts";
+import { openSessionWriter } from "../../src/kernel/sessionWriter.ts";
+import { encodeExpectation } from "../../src/wire/expectationRecord.ts";
 import { RecordBatch } from "../../src/wire/session.ts";
-import { batchOf, session } from "../core/records.ts";
+import { IPS_ASSURED, IPS_SEEN_REPLY } from "../../src/wire/sessionFields.ts";
+import { encodeRecord } from "../../src/wire/sessionRecord.ts";
+import { batchOf, session, TCP } from "../core/records.ts";
 import type { SessionRecord } from "../frozen/v1/sessionRecord.ts";
 import { recordsOf, V1Peer } from "../frozen/v1Peer.ts";
+import { FTP_DATA } from "../wire/expectationSamples.ts";
 import { inNamespace } from "./namespace.ts";
 import { makePair, type Node, Traffic, transportIn } from "./replicatorWorld.ts";
 
@@ -107,6 +112,28 @@ for (const id of ["b", "a"] as const) {
       assert.equal(today.state.adopted, null);
     });
 
+    test("what a helper expects is not told to it, in a snapshot nor afterwards; the sessions around it are", async (t) => {
+      const world = await pairWithOld(t, id);
+      const { today, old } = world;
+      const write = (from: number): void => {
+        const records = [master(from), expected(from)];
+        const writer = today.space.run(() => openSessionWriter());
+        const result = writer.apply(batchOf(records), records.length, 0);
+        writer.close();
+        assert.deepEqual(result.refused, {});
+      };
+      write(40_000);
+      assert.match(today.sh("conntrack -L expect 2>&1"), /dport=51210/);
+      today.setRole("active", 2, "standby");
+      old.setRole("standby", 0);
+      await today.until(({ replicator }) => replicator.state().synchronised && old.ready, "synchronised");
+      write(40_001);
+      assert.equal(await today.replicator.waitAcknowledged(5000), true);
+      await equal(world);
+      assert.equal(old.table.size, 2);
+      assertUnderstood(world);
+    });
+
     test("as active it gives the table, and every change", async (t) => {
       const world = await pairWithOld(t, id);
       const { today, old } = world;
@@ -143,6 +170,43 @@ for (const id of ["b", "a"] as const) {
     });
   });
 }
+
+if (FTP_DATA.operation !== "create") throw new Error("the sample is a create");
+const { expected: dataTuple, state: dataState } = FTP_DATA;
+
+/** A control connection of FTP from port `from`, with its helper, and the data connection that it expects. */
+const master = (from: number): Uint8Array =>
+  encodeRecord({
+    family: 4,
+    protocol: TCP,
+    original: { ...dataState.master.original, a: from },
+    operation: "create",
+    state: {
+      reply: { source: dataTuple.source, destination: dataTuple.destination, a: 21, b: from },
+      mark: 1,
+      timeoutSeconds: 300,
+      status: IPS_SEEN_REPLY | IPS_ASSURED,
+      protocolState: 3,
+      helper: "ftp",
+    },
+  });
+const expected = (from: number): Uint8Array =>
+  encodeExpectation({
+    family: 4,
+    protocol: TCP,
+    operation: "create",
+    expected: { ...dataTuple, b: 51_210 + from - 40_000 },
+    state: {
+      ...dataState,
+      master: { ...dataState.master, original: { ...dataState.master.original, a: from } },
+    },
+  });
+  return encodeExpectation({
+    ...FTP_DATA,
+    expected: { ...FTP_DATA.expected, b: 51_210 + from - 40_000 },
+    state: { ...state, master: { ...state.master, original } },
+  });
+};
 
 const deletionOf = ({ family, protocol, original }: Omit<SessionRecord, "operation">): SessionRecord => ({
   family,
