@@ -105,7 +105,7 @@ const ROUNDS_SINCE = 2;
 /** How long the poll of the kernel's sockets may keep `close` waiting. */
 const POLL_MS = 100;
 /** More events than this in one turn: let the next batch fill. */
-const BUSY_EVENTS = 16;
+const BUSY_EVENTS = 2;
 const COUNT_AGE_MS = 500;
 /** The protocol's version in which an active says each session's time again, round after round (§5.5). */
 const REFRESHES_SINCE = 2;
