@@ -201,12 +201,6 @@ const expected = (from: number): Uint8Array =>
       master: { ...dataState.master, original: { ...dataState.master.original, a: from } },
     },
   });
-  return encodeExpectation({
-    ...FTP_DATA,
-    expected: { ...FTP_DATA.expected, b: 51_210 + from - 40_000 },
-    state: { ...state, master: { ...state.master, original } },
-  });
-};
 
 const deletionOf = ({ family, protocol, original }: Omit<SessionRecord, "operation">): SessionRecord => ({
   family,
