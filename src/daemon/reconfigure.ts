@@ -57,6 +57,9 @@ export class Reconfigurer {
   #working: Promise<EffectReport> | null = null;
   /** The way came as far as the log's connection. */
   #renewsLog = false;
+  /** Refused both ways: why the log, and what else follows, may still go by the other configuration, or not run; else null. */
+  #left: string | null = null;
+  #following: Promise<void> = Promise.resolve();
   /** What ended here when the configuration in force took effect. */
   #ended: readonly EndedSessions[] = [];
   /** Ends the wait for the peer; null where nothing waits. */
@@ -88,7 +91,7 @@ export class Reconfigurer {
         words: [heart === null ? "this node is still starting" : "another is taking effect"],
       };
     this.#isBusy = true;
-    const renewsLog = plan.renewsLog || this.#lacksSessions(next, heart);
+    const renewsLog = plan.renewsLog || this.#left !== null || this.#lacksSessions(next, heart);
     this.#working = this.#apply(next, { ...plan, renewsLog }, heart).finally(() => {
       this.#isBusy = false;
     });
@@ -117,6 +120,7 @@ export class Reconfigurer {
     let isWhole = true;
     try {
       await this.#carry(before, next, plan);
+      this.#left = null;
       this.#ended = plan.ends;
       const ended = await this.#endSessions(plan);
       return { ok: true, words: [...plan.changes, ...ended] };
@@ -134,10 +138,15 @@ export class Reconfigurer {
 
   /**
    * Heart should go by what is in force. Where it does not (it was started while we were on the way, or something was refused both
-   * ways), nothing is raised or taken away behind its gate until it does. A standby's is started anew where it refuses.
+   * ways), nothing is raised or taken away behind its gate until it does. A standby's is started anew where it refuses. And so should
+   * the log.
    */
   async look(): Promise<void> {
     const heart = this.#options.heart();
+    if (heart !== null && this.#left !== null && !this.#isBusy && !this.#isClosed) {
+      this.#following = this.#followAgain(this.#left);
+      await this.#following;
+    }
     const state = heart?.state ?? null;
     if (heart === null || state === null || this.#isBusy || heart.goesBy(state)) return;
     this.#isBusy = true;
@@ -154,10 +163,26 @@ export class Reconfigurer {
     }
   }
 
+  async #followAgain(before: string): Promise<void> {
+    const { follow, log } = this.#options;
+    this.#isBusy = true;
+    try {
+      await follow(this.#config, true);
+      this.#left = null;
+      log("configuration: the log goes by the one in force again");
+    } catch (error) {
+      this.#left = (error as Error).message;
+      if (this.#left !== before) log(`configuration: the log does not go by the one in force: ${this.#left}`);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
   /** Resolves once nothing is under way; nothing is begun any more. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#working;
+    await this.#following;
     this.#linger?.abort();
     await this.#lingering;
   }
@@ -199,11 +224,14 @@ export class Reconfigurer {
   async #goBack(from: Config, to: Config): Promise<readonly string[]> {
     const { wardrobe, slots, log } = this.#options;
     try {
-      await this.#carry(from, to, { ...planEffect(from, to), renewsLog: this.#renewsLog });
+      const renewsLog = this.#renewsLog || this.#left !== null;
+      await this.#carry(from, to, { ...planEffect(from, to), renewsLog });
+      this.#left = null;
       return [];
     } catch (error) {
       const words = `${(error as Error).message.split("\n")[0]} (on the way back; it is mended from now on)`;
       log(`configuration: ${words}`);
+      this.#left = words;
       this.#config = to;
       wardrobe.wear(to);
       wardrobe.letIn(to);

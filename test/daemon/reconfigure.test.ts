@@ -186,6 +186,31 @@ test("refused both ways: nothing more is touched but what is expected of the nex
   assert.deepEqual(world.done.slice(-2), ["expect", "resume in doubt"]);
 });
 
+test("refused both ways: the log is made to go by what is in force, as soon as it can be, and once", async () => {
+  const world = new World();
+  world.refuse.push("follow 1", "heart us-lan us-l1 us-l2", "follow 1 anew");
+  const [ok] = await world.apply(next({ links: [one!, two!, { ...two!, ...linkThree() }] }));
+  assert.equal(ok, false);
+  world.done.length = 0;
+  for (const expected of [["follow 1 anew"], ["follow 1 anew"], []]) {
+    await world.reconfigurer.look();
+    assert.deepEqual(world.done.splice(0), expected);
+  }
+  await world.reconfigurer.close();
+});
+
+test("what was left half way is renewed by the next configuration as well", async () => {
+  const world = new World();
+  world.refuse.push("heart us-lan us-l2", "heart us-lan us-l1 us-l2");
+  await world.apply(next({ links: [two!] }));
+  world.done.length = 0;
+  assert.equal((await world.apply(next({ placementSeed: 9 })))[0], true);
+  assert.ok(world.done.includes("follow 1 anew"));
+  world.done.length = 0;
+  await world.reconfigurer.look();
+  assert.deepEqual(world.done, []);
+});
+
 test("a standby that goes back to a link whose sessions it has ended asks for them again", async () => {
   const follows = (world: World): readonly string[] => world.done.filter((step) => /^follow/.test(step));
   const world = new World();
