@@ -11,7 +11,7 @@ STAMPS := .stamps
 SEEDS ?= 1000000
 FROM ?= 1
 
-.PHONY: help setup packages runtime-node lab test check sim scenarios soak bench bench-packages clean
+.PHONY: help setup sipp packages runtime-node lab test check sim scenarios soak bench bench-packages clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,16 @@ packages:
 	done; \
 	apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends $$missing </dev/null
 
+# For calls (scenarios ftp-sip and kinds), of which a newcomer needs none: as root, where it can be had; else they are
+# named as not played.
+sipp: packages
+	@command -v sipp >/dev/null || [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || { \
+	  export DEBIAN_FRONTEND=noninteractive; exec 9</var/lib/apt/lists; flock -w 600 9; \
+	  get="apt-get -o DPkg::Lock::Timeout=300 -q"; \
+	  $$get install -y --no-install-recommends sip-tester </dev/null || \
+	  { $$get update </dev/null && $$get install -y --no-install-recommends sip-tester </dev/null; }; \
+	} || echo "SIPp (package sip-tester) cannot be had: scenarios with calls are not played." >&2
+
 $(STAMPS)/modules: package-lock.json
 	@mkdir -p $(STAMPS)
 	@sum=$$(sha256sum <package-lock.json); \
@@ -55,7 +65,7 @@ runtime-node:
 lab: setup ## The crash of a box, on this machine, in network namespaces: what survives, and how fast
 	@bin/understudy lab
 
-test: setup ## Every test: unit, property, golden, simulator, the scenarios in small
+test: setup sipp ## Every test: unit, property, golden, simulator, the scenarios in small
 	@$(NODE) --test --test-concurrency=2 --test-timeout=900000 'test/**/*.test.ts'
 
 check: setup ## Types, style, and the rules of the house
@@ -68,7 +78,7 @@ sim: setup ## The election and the log in virtual time: SEEDS=1000000 and a tent
 	@$(NODE) test/sim/logMain.ts --seeds $$(($(SEEDS) / 10)) --from $(FROM)
 
 # One scenario a line; one that fails does not keep the others from being played.
-scenarios: setup ## Every scenario at its full size, with its figures (root; an hour)
+scenarios: setup sipp ## Every scenario at its full size, with its figures (root; an hour)
 	@status=0; \
 	play() { echo "== understudy lab $$*" >&2; bin/understudy lab --figures "$$@" || status=$$?; }; \
 	play --scenario crash --runs 10; \
@@ -80,6 +90,7 @@ scenarios: setup ## Every scenario at its full size, with its figures (root; an 
 	play --scenario placement; \
 	play --scenario kinds --v6; \
 	play --scenario kinds-handover --v6; \
+	play --scenario ftp-sip --v6; \
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
 	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated \

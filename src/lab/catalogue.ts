@@ -24,6 +24,10 @@ export interface ScenarioSpec {
    * connections that one process holds open.
    */
   readonly more?: { readonly sessions: number; readonly short?: number; readonly connections?: number };
+  /** Helpers of connection tracking that the pair is configured with. */
+  readonly helpers?: readonly string[];
+  /** Programs that only this one needs. */
+  readonly programs?: readonly { readonly program: string; readonly debianPackage: string }[];
   /** Each node has its state on a small disk of its own, which can be filled. */
   readonly ownDisk?: true;
 }
@@ -32,6 +36,8 @@ export interface ScenarioSpec {
 const HALF_FAILURE_STALL_MS = 3000;
 /** Nobody can serve while it lasts: what counts is that every session goes on afterwards. */
 const OUTAGE_STALL_MS = 30_000;
+
+const HELPERS = ["ftp", "tftp", "sip"] as const;
 
 const SPECS = {
   crash: {
@@ -175,13 +181,21 @@ const SPECS = {
     gapMaxMs: 100,
     more: { sessions: 10_000 },
   },
+  "ftp-sip": {
+    happened: "The active died under FTP and SIP: control connections, calls, and what they had arranged.",
+    gapMaxMs: 100,
+    helpers: ["ftp", "sip"],
+    programs: [{ program: "sipp", debianPackage: "sip-tester" }],
+  },
   kinds: {
     happened: "Every cable of the active node went dead at once, with sessions of every kind under way.",
     gapMaxMs: 100,
+    helpers: HELPERS,
   },
   "kinds-handover": {
     happened: "The active role was handed over, on command, with sessions of every kind under way.",
     lossless: true,
+    helpers: HELPERS,
   },
   saturated: {
     happened: "Busy loops, fork loops and a disk writer took all that the machine has.",

@@ -18,8 +18,10 @@ export interface KindSpec {
   readonly about: string;
   /** Opened right before the fault, not seconds earlier. */
   readonly late?: true;
-  /** Why it cannot be had in this family. */
-  readonly without?: { readonly family: 4 | 6; readonly why: string };
+  /** Needs this helper of connection tracking (`helpers` in the pair's file). */
+  readonly helper?: string;
+  /** A call is set up for each session first. */
+  readonly call?: true;
   readonly crash: Promised;
   readonly handover: Promised;
 }
@@ -78,6 +80,50 @@ const SPECS = {
   gre: { about: "GRE (protocol 47), both sides talk", crash: SURVIVES, handover: SURVIVES },
   esp: { about: "ESP (protocol 50), both sides talk", crash: SURVIVES, handover: SURVIVES },
   "ip-253": { about: "IP protocol 253, both sides talk", crash: SURVIVES, handover: SURVIVES },
+  "ftp-control": {
+    about: "FTP, both sides talk over the control connection, behind a PORT (or EPRT) that was rewritten",
+    helper: "ftp",
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  "ftp-data": {
+    about: "FTP, a file comes over an active data connection",
+    helper: "ftp",
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  "ftp-expected": {
+    about: "FTP, PORT before the fault; the server opens the data connection after it",
+    helper: "ftp",
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  "ftp-after": {
+    about: "FTP, the control connection before the fault; PORT and the data connection after it",
+    helper: "ftp",
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  tftp: {
+    about: "TFTP, a file comes from another port than it was asked for at",
+    helper: "tftp",
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  voice: {
+    about: "SIP (SIPp), a call that is on: RTP both ways, to where the words say",
+    helper: "sip",
+    call: true,
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
+  "voice-expected": {
+    about: "SIP (SIPp), a call that was set up before the fault; RTP begins after it, from the far side",
+    helper: "sip",
+    call: true,
+    crash: SURVIVES,
+    handover: SURVIVES,
+  },
 } as const satisfies Readonly<Record<string, KindSpec>>;
 
 export type KindName = keyof typeof SPECS;

@@ -63,7 +63,8 @@ export async function labMain(args: readonly string[]): Promise<number> {
 /** What this machine lacks for it; where only root lacks, goes into a user namespace and does not return. */
 async function lookForMissing(context: LabContext): Promise<readonly Missing[]> {
   const { options, userNamespace } = context;
-  const programs = missingPrograms(process.env.PATH ?? "");
+  const spec = options.up || options.scenario === null ? null : specOf(options.scenario);
+  const programs = missingPrograms(process.env.PATH ?? "", spec?.programs);
   if (programs.length > 0) return programs;
   const missing: (Missing | null)[] = [];
   if (!userNamespace && !(await mayMakeNamespaces())) {
@@ -71,12 +72,12 @@ async function lookForMissing(context: LabContext): Promise<readonly Missing[]> 
     if (own === null) enterUserNamespace(context.args);
     missing.push(own);
   }
-  const more = options.up || options.scenario === null ? undefined : specOf(options.scenario).more;
+  const more = spec?.more;
   const besides = (options.short ? more?.short : undefined) ?? more?.sessions ?? 0;
   const sessions = options.up ? 0 : options.live + options.background + besides;
   const connections = Math.max(options.live, more?.connections ?? 0);
   missing.push(missingConntrackRoom(sessions), missingDescriptors(connections));
-  if (userNamespace && options.scenario !== null && specOf(options.scenario).starved === true)
+  if (userNamespace && spec?.starved === true)
     missing.push({
       what: `root: without it heart has no real-time priority, which is what ${options.scenario} is about`,
       advice: "Run it as root (sudo).",
@@ -174,6 +175,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     userNamespace: context.userNamespace,
     logs: options.logs,
     ownDisk: spec.ownDisk === true,
+    ...(spec.helpers === undefined ? {} : { helpers: spec.helpers }),
   };
   if (scenario !== "placement")
     return withWorld(worldOptions, progress, async (world) => {

@@ -113,3 +113,17 @@ export async function serviceInterfaces(inside: number): Promise<ReadonlyMap<str
     links.filter((link) => link.ifname.startsWith("us-")).map((link) => [link.ifname, link.address ?? ""]),
   );
 }
+
+/**
+ * What helpers of connection tracking expect in a node's kernel, by everything that `conntrack` shows of it but the time
+ * that is left; of IPv4 and IPv6.
+ */
+export async function readExpectations(inside: number): Promise<ReadonlySet<string>> {
+  const all = new Set<string>();
+  for (const family of ["ipv4", "ipv6"]) {
+    const { stdout } = await run(["conntrack", "-L", "expect", "-f", family], { inside });
+    for (const line of stdout.split("\n"))
+      if (line.trim() !== "") all.add(line.trim().replace(/^-?\d+ /, ""));
+  }
+  return all;
+}

@@ -38,6 +38,7 @@ export interface PairOptions {
   readonly directory: string;
   readonly environment: NodeJS.ProcessEnv;
   readonly seed?: number;
+  readonly helpers?: readonly string[];
   /** The state directory is a small disk of the node's own, mounted where nobody else sees it. */
   readonly ownDisk?: boolean;
 }
@@ -63,7 +64,7 @@ export const pairFileOf = (directory: string, node: NodeName): string => join(di
 
 /** Writes keys and configuration of both nodes; returns their node files. */
 export function writePairFiles(options: PairOptions): Readonly<Record<NodeName, string>> {
-  const { topology, directory, seed } = options;
+  const { topology, directory, seed, helpers } = options;
   const keys = { a: "", b: "" };
   const files = { a: "", b: "" };
   for (const node of topology.nodes) {
@@ -73,7 +74,11 @@ export function writePairFiles(options: PairOptions): Readonly<Record<NodeName, 
     files[node.name] = join(own, "node.yaml");
     writeFileSync(files[node.name], nodeFile(node, own));
   }
-  const text = pairFile(topology, { keys, ...(seed === undefined ? {} : { seed }) });
+  const text = pairFile(topology, {
+    keys,
+    ...(seed === undefined ? {} : { seed }),
+    ...(helpers === undefined ? {} : { helpers }),
+  });
   for (const { name } of topology.nodes) writeFileSync(pairFileOf(directory, name), text);
   return files;
 }

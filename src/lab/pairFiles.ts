@@ -7,6 +7,8 @@ export interface PairFileOptions {
   readonly keys: { readonly a: string; readonly b: string };
   /** Seed of the placement; default: derived from the pair's name. */
   readonly seed?: number;
+  /** Helpers of connection tracking for the LAN's sessions; default: none. */
+  readonly helpers?: readonly string[];
 }
 
 /** One element of `links`. */
@@ -42,6 +44,7 @@ export function pairFile(topology: Topology, options: PairFileOptions): string {
     "paths:",
     `  - { name: sync, interface: sync, a: ${a.sync}, b: ${b.sync} }`,
     `  - { name: lan, interface: lan, a: ${a.lan4}, b: ${b.lan4} }`,
+    ...(options.helpers === undefined ? [] : [`helpers: [${options.helpers.join(", ")}]`]),
     ...(options.seed === undefined ? [] : [`placement: { seed: ${options.seed} }`]),
     "",
   ].join("\n");

@@ -27,9 +27,13 @@ export const BACKGROUND_MAX_WITHOUT_ROOT = 100_000;
 const CONNTRACK_MARGIN = 2000;
 const CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max";
 
-/** Programs that are not there. */
-export function missingPrograms(path: string): readonly Missing[] {
-  const missing = PROGRAMS.filter(([program]) => !isInPath(program, path));
+/** Programs that are not there; `more`: what a scenario needs beside those that all of them do. */
+export function missingPrograms(
+  path: string,
+  more: readonly { readonly program: string; readonly debianPackage: string }[] = [],
+): readonly Missing[] {
+  const needed = [...PROGRAMS, ...more.map((own) => [own.program, own.debianPackage] as const)];
+  const missing = needed.filter(([program]) => !isInPath(program, path));
   if (missing.length === 0) return [];
   const packages = [...new Set(missing.map(([, name]) => name))].join(" ");
   return [
@@ -56,6 +60,8 @@ function placeOf(program: string, path: string): string | null {
   }
   return null;
 }
+
+export const isInstalled = (program: string): boolean => isInPath(program, process.env.PATH ?? "");
 
 /** The whole path of a program that was found before. */
 export function findProgram(program: string): string {

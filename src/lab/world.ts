@@ -12,6 +12,8 @@ import { LAB_VARIABLE, makeDirectory, removeWorld, startTimeOf, writeState } fro
 export interface WorldOptions {
   readonly hosts: number;
   readonly seed?: number;
+  /** Helpers of connection tracking in the pair's file; default: none. */
+  readonly helpers?: readonly string[];
   /** Left standing when the command ends (`--up`). */
   readonly standing: boolean;
   readonly userNamespace: boolean;
@@ -97,6 +99,7 @@ function finishWorld(parts: {
     environment,
     ownDisk: options.ownDisk === true,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
+    ...(options.helpers === undefined ? {} : { helpers: options.helpers }),
   };
   const nodeFiles = writePairFiles(pairOptions);
   writeState({

@@ -24,6 +24,7 @@ export const REPLICATION: readonly ScenarioName[] = [
   "slow-standby",
   "churn",
   "idle-call",
+  "ftp-sip",
   "apply",
   "apply-broken",
   "drift",

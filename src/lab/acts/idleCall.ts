@@ -78,7 +78,7 @@ async function expectGone(
 async function idleCall(stage: Stage): Promise<void> {
   const { world } = stage;
   const { udpMs, tcpMs, callMs, idleMs } = timesOf(stage);
-  const kinds = await startKinds(world, stage.options.v6 ? [4, 6] : [4]);
+  const kinds = await startKinds(world, { families: stage.options.v6 ? [4, 6] : [4], callsLastMs: 0 });
   const flows = startFlows(stage);
   try {
     await setOnNodes(world, {

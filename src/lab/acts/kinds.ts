@@ -4,6 +4,7 @@ import { sleep, until } from "../clock.ts";
 import { killPorts } from "../faults.ts";
 import {
   cellOf,
+  fateOf,
   KINDS,
   type KindCell,
   type KindFault,
@@ -13,7 +14,7 @@ import {
 } from "../kinds.ts";
 import { type KindTraffic, type MissingKind, startKinds } from "../kindTraffic.ts";
 import { setOnNodes } from "../nodeSettings.ts";
-import { readTable } from "../oracles.ts";
+import { readExpectations, readTable } from "../oracles.ts";
 import { otherNode } from "../pair.ts";
 import { becomeEqual, becomeReady, noteTakeover, observe, type Stage } from "../stage.ts";
 import { portOf } from "../traffic/channels.ts";
@@ -24,6 +25,12 @@ const ASSURED_MS = 2500;
 const REPLICATED_TIMEOUT_MS = 5000;
 const CHANGE_TIMEOUT_MS = 15_000;
 /** Half open for good only after the others: its next SYN comes within a second. */
+/** A call outlasts everything that is looked at before its end. */
+const CALL_MS = 20_000;
+const OPENED_TIMEOUT_MS = 12_000;
+const CALLS_END_TIMEOUT_MS = 30_000;
+const FOR_EVER_MS = 600_000;
+const HELPED = KINDS.filter((name) => ["ftp", "sip"].includes(kindOf(name).helper ?? ""));
 const HALF_OPEN: readonly KindName[] = ["tcp-syn-sent", "tcp-syn-received"];
 
 /** Waits until the standby's kernel has what was opened a moment ago. */
@@ -35,6 +42,28 @@ async function untilReplicated(stage: Stage, kind: KindName, count: number): Pro
     return keys.length >= count ? true : null;
   });
   if (there === null) stage.problems.push(`${kind}: not in the standby's kernel before the fault`);
+}
+
+/** What helpers expect must be the same on both. */
+async function expectSameExpectations(stage: Stage): Promise<void> {
+  const { pids } = stage.world;
+  const [active, standby] = [pids.get(stage.active)!, pids.get(otherNode(stage.active))!];
+  let different: readonly string[] = [];
+  let count = 0;
+  await until(REPLICATED_TIMEOUT_MS, 200, async () => {
+    const [mine, theirs] = [await readExpectations(active), await readExpectations(standby)];
+    count = mine.size;
+    different = [
+      ...[...mine].filter((each) => !theirs.has(each)).map((each) => `missing ${each}`),
+      ...[...theirs].filter((each) => !mine.has(each)).map((each) => `extra ${each}`),
+    ];
+    return different.length === 0 ? true : null;
+  });
+  if (different.length === 0) stage.notes.push(`Both kernels expect the same ${count} sessions.`);
+  else
+    stage.problems.push(
+      `before the fault ${different.length} expectations are not the same on both: ${different.slice(0, 4).join("; ")}`,
+    );
 }
 
 async function strike(stage: Stage, fault: KindFault): Promise<void> {
@@ -54,43 +83,79 @@ async function strike(stage: Stage, fault: KindFault): Promise<void> {
     stage.problems.push(`\`understudy handover\` ended with ${result.code}: ${result.stderr.trim()}`);
 }
 
-async function playKinds(stage: Stage, fault: KindFault): Promise<void> {
+/** Linux takes UDP-Lite's checksum for UDP's (nf_conntrack_proto_udp.c, udplite_error), and so for a wrong one. */
+const withUdpLite = (stage: Stage): Promise<void> =>
+  setOnNodes(stage.world, { "net/netfilter/nf_conntrack_checksum": 0 });
+
+interface Playing {
+  readonly fault: KindFault;
+  readonly names: readonly KindName[];
+  /** After so long the callers end their calls, and that is waited for; null: nobody does. */
+  readonly callsLastMs: number | null;
+}
+
+async function playKinds(stage: Stage, { fault, names, callsLastMs }: Playing): Promise<void> {
   const families = stage.options.v6 ? ([4, 6] as const) : ([4] as const);
-  const kinds = await startKinds(stage.world, families);
+  const kinds = await startKinds(stage.world, { families, callsLastMs: callsLastMs ?? FOR_EVER_MS });
   try {
-    // Linux takes UDP-Lite's checksum for UDP's (nf_conntrack_proto_udp.c, udplite_error), and so for a wrong one.
-    await setOnNodes(stage.world, { "net/netfilter/nf_conntrack_checksum": 0 });
-    const early = KINDS.filter((name) => kindOf(name).late !== true);
-    const fresh = KINDS.filter((name) => kindOf(name).late === true && !HALF_OPEN.includes(name));
+    const late = names.filter((name) => kindOf(name).late === true);
     const missing: MissingKind[] = [];
-    const open = async (names: readonly KindName[]): Promise<void> => {
-      const opened = await kinds.open(names);
+    const open = async (some: readonly KindName[]): Promise<void> => {
+      const opened = await kinds.open(some);
       missing.push(...opened.missing);
       stage.problems.push(...opened.failures.map((failure) => `did not open: ${failure}`));
     };
-    await open(early);
+    await open(names.filter((name) => !late.includes(name)));
     await sleep(ASSURED_MS);
     await becomeEqual(stage, "with sessions of every kind");
+    for (const { kind, family, host, failure } of await kinds.report())
+      if (failure !== null)
+        stage.problems.push(`before the fault ${kind} over IPv${family} (${host}): ${failure}`);
+    await expectSameExpectations(stage);
     await kinds.hold(true);
-    await open(fresh);
-    await untilReplicated(stage, "udp-fresh", kinds.perKind * families.length);
-    await open(HALF_OPEN);
+    await open(late.filter((name) => !HALF_OPEN.includes(name)));
+    if (late.includes("udp-fresh"))
+      await untilReplicated(stage, "udp-fresh", kinds.perKind * families.length);
+    await open(late.filter((name) => HALF_OPEN.includes(name)));
     await kinds.mark();
     const from = stage.active;
     await strike(stage, fault);
     await kinds.hold(false);
     await kinds.wake();
     await observe(stage);
+    await untilOpened(kinds);
     stage.kinds.push(...(await judgeKinds(kinds, fault, missing)));
-    for (const { wrong, late } of stage.kinds) {
-      stage.problems.push(...wrong);
-      stage.late.push(...late);
+    for (const cell of stage.kinds) {
+      stage.problems.push(...cell.wrong);
+      stage.late.push(...cell.late);
     }
     if (fault === "handover") stage.active = await becomeReady(stage.world, "after the handover");
     await noteTakeover(stage, from);
+    if (callsLastMs !== null) await expectCallsEnd(stage, kinds);
   } finally {
     kinds.stop();
   }
+}
+
+/** On a machine that was slow to hand over, the next SYN of what was half open comes late: it has its time all the same. */
+async function untilOpened(kinds: KindTraffic): Promise<void> {
+  await until(OPENED_TIMEOUT_MS, 200, async () => {
+    const sessions = await kinds.report();
+    const waiting = sessions.some(
+      (session) => HALF_OPEN.includes(session.kind) && fateOf(session).is === "dies",
+    );
+    return waiting ? null : true;
+  });
+}
+
+/** The callers say BYE behind the node that took over, and are answered. */
+async function expectCallsEnd(stage: Stage, kinds: KindTraffic): Promise<void> {
+  const codes = await Promise.race([kinds.callsEnded(), sleep(CALLS_END_TIMEOUT_MS).then(() => null)]);
+  const well = codes?.filter((code) => code === 0).length ?? 0;
+  stage.notes.push(`${well} calls were ended by their callers, as SIP has it, behind the other node.`);
+  if (codes === null) stage.problems.push("not every call had ended in time");
+  else if (well < codes.length)
+    stage.problems.push(`${codes.length - well} of ${codes.length} calls did not end as they should`);
 }
 
 /** One cell a kind and family; what this kernel has no sockets for is named. */
@@ -112,6 +177,13 @@ async function judgeKinds(
 }
 
 export const KIND_ACTS = {
-  kinds: (stage) => playKinds(stage, "crash"),
-  "kinds-handover": (stage) => playKinds(stage, "handover"),
+  kinds: async (stage) => {
+    await withUdpLite(stage);
+    await playKinds(stage, { fault: "crash", names: KINDS, callsLastMs: null });
+  },
+  "kinds-handover": async (stage) => {
+    await withUdpLite(stage);
+    await playKinds(stage, { fault: "handover", names: KINDS, callsLastMs: null });
+  },
+  "ftp-sip": (stage) => playKinds(stage, { fault: "crash", names: HELPED, callsLastMs: CALL_MS }),
 } as const satisfies Readonly<Record<string, Act>>;

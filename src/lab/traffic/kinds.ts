@@ -5,6 +5,7 @@ import * as libc from "../../kernel/libc.ts";
 import { nowMs } from "../clock.ts";
 import type { KindName } from "../kinds.ts";
 import { type OpenChannel, overIcmp, overIp, overTcp, overUdp } from "./channels.ts";
+import { overFtp } from "./ftpChannel.ts";
 import {
   createProbe,
   eventsOf,
@@ -17,7 +18,9 @@ import {
   wakeProbe,
 } from "./probe.ts";
 import { createReactor, type Order } from "./reactor.ts";
+import { overRtp } from "./rtpChannel.ts";
 import { overSctp } from "./sctpChannel.ts";
+import { overTftp } from "./tftpChannel.ts";
 
 interface Open extends Order {
   readonly kind: "open";
@@ -51,6 +54,13 @@ const WAYS: Readonly<
   gre: { open: overIp(47, GRE_HEAD), manner: BOTH },
   esp: { open: overIp(50, ESP_HEAD), manner: BOTH },
   "ip-253": { open: overIp(253, []), manner: BOTH },
+  "ftp-control": { open: overFtp("control"), manner: BOTH, ordered: true },
+  "ftp-data": { open: overFtp("data"), manner: DOWNLOAD, ordered: true },
+  "ftp-expected": { open: overFtp("expected"), manner: WOKEN, ordered: true },
+  "ftp-after": { open: overFtp("after"), manner: WOKEN, ordered: true },
+  tftp: { open: overTftp, manner: DOWNLOAD },
+  voice: { open: overRtp, manner: { near: "steady", answers: false, talks: "always" } },
+  "voice-expected": { open: overRtp, manner: { near: "never", answers: false, talks: "woken" } },
 };
 /** They open after the fault, or not at all: nobody waits for them. */
 const OPENING: readonly KindName[] = ["tcp-syn-sent", "tcp-syn-received"];

@@ -13,14 +13,20 @@ export interface Seat {
   readonly farPid: number;
   readonly far: string;
   readonly family: 4 | 6;
+  /** Of a call's voice: where both ends listen, and where the far one was told to send it. */
+  readonly voice?: {
+    readonly nearPort: number;
+    readonly farPort: number;
+    readonly announced: { readonly address: string; readonly port: number };
+  };
   /** Different for each session of a process. */
   readonly seed: number;
 }
 
-/** Who says what. The near end is on the LAN, and always speaks first. */
+/** Who says what. The near end is on the LAN, and speaks first, if at all. */
 export interface Manner {
   /** `steady`: a message every 20 ms. */
-  readonly near: "steady" | "once";
+  readonly near: "steady" | "once" | "never";
   readonly answers: boolean;
   /** Whether the far end talks by itself, every 20 ms: from the first contact on, or from when it is woken. */
   readonly talks: "never" | "always" | "woken";
@@ -116,8 +122,12 @@ export function eventsOf(probe: Probe, clock: () => number): ChannelEvents {
   return {
     ready: () => {
       probe.ready = true;
+      const { near } = probe.manner;
+      // There is nothing to wait for.
+      if (near === "never") probe.opened = true;
       // Phases differ, as people's do.
-      probe.dueNearMs = clock() + (probe.manner.near === "steady" ? (probe.seat.seed * 7) % 20 : 0);
+      const phaseMs = near === "steady" ? (probe.seat.seed * 7) % PROBE_INTERVAL_MS : 0;
+      probe.dueNearMs = near === "never" ? Infinity : clock() + phaseMs;
     },
     fail: (why) => {
       probe.failure ??= why;
