@@ -29,9 +29,12 @@ export class BoundaryError extends Error {
 }
 
 function describe(details: BoundaryErrorDetails): string {
-  const words = details.words === undefined ? "" : `: ${details.words}`;
+  const { operation, code } = details;
+  // The system's own words begin with the code (`EISDIR: illegal operation ...`): once is enough.
+  const said = details.words?.startsWith(`${code}: `) ? details.words.slice(code.length + 2) : details.words;
+  const words = said === undefined ? "" : `: ${said}`;
   const advice = details.advice === undefined ? "" : `\n  ${details.advice}`;
-  return `${details.operation}: ${details.code}${words}${advice}`;
+  return `${operation}: ${code}${words}${advice}`;
 }
 
 /** Exit codes of every command (docs/operations.md). 64 and up are those of sysexits.h. */

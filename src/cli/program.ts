@@ -2,6 +2,7 @@
 // is in a file of its own, loaded when it is called and not before. It decides nothing about the pair.
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { canonicalAddress } from "../base/addresses.ts";
 import { ExitCode } from "../base/errors.ts";
 import {
   CONFIGURATION_VERSIONS_SHOWN_MAX,
@@ -53,10 +54,11 @@ const wholeNumber =
     return value;
   };
 
+/** In the one spelling that the daemon compares with: what is mistyped must not look like a table without sessions. */
 const address = (text: string): string => {
-  if (!/^[0-9a-fA-F.:]{2,45}$/.test(text))
-    throw new InvalidArgumentError("Expected an IPv4 or IPv6 address.");
-  return text.toLowerCase();
+  const canonical = canonicalAddress(text);
+  if (canonical === null) throw new InvalidArgumentError("Expected an IPv4 or IPv6 address.");
+  return canonical;
 };
 
 const protocol = (text: string): string => {

@@ -85,9 +85,10 @@ export function findVersion(history: History, head: VersionHeader, reference: st
     const chain = chainOf(history, head);
     const header = chain.find(({ number }) => number === Number(reference));
     if (header !== undefined) return { ok: true, header };
-    const numbers = `${chain.at(-1)!.number} to ${head.number}`;
-    if (reference.length < PREFIX_LENGTH_MIN)
-      return fail(`there is no version ${reference}; there are ${numbers}`);
+    const oldest = chain.at(-1)!.number;
+    const numbers =
+      oldest === head.number ? `only version ${oldest} is kept` : `there are ${oldest} to ${head.number}`;
+    if (reference.length < PREFIX_LENGTH_MIN) return fail(`there is no version ${reference}; ${numbers}`);
   }
   if (!/^[0-9a-f]+$/.test(reference) || reference.length < PREFIX_LENGTH_MIN)
     return fail(`${reference}: expected the number of a version, or ${PREFIX_LENGTH_MIN} digits of its id`);

@@ -3,6 +3,7 @@
 
 import { fileURLToPath } from "node:url";
 import { BoundaryError, ExitCode } from "../base/errors.ts";
+import { CommandFailure } from "../cli/failure.ts";
 import { nowMs } from "./clock.ts";
 import {
   boot,
@@ -21,18 +22,21 @@ import { startLoad } from "./load.ts";
 import type { LabContext } from "./options.ts";
 import { createPair, NODES, type NodeName, otherNode, PROGRAM, pairFileOf } from "./pair.ts";
 import { findProgram } from "./requirements.ts";
-import { becomeReady, handOver } from "./stage.ts";
+import { becomeReady, handOver, ScenarioFailure } from "./stage.ts";
 import { describeTopology } from "./topology.ts";
 import { PORT_BACKGROUND, PORT_DOWNLOAD, PORT_ECHO, PORT_IDLE, PORT_PING } from "./traffic/ports.ts";
 import { buildWorld, labEnvironment, type World } from "./world.ts";
 import { findWorlds, removeWorld, type WorldState } from "./worldState.ts";
 
 const FREEZE_SECONDS_DEFAULT = 3;
+const SLOW_ADVICE =
+  "A busy machine is slow at it: try again. Where it stays so, report it with what both nodes logged (--logs DIRECTORY).";
 
 /** Builds a laboratory with a running pair and servers, and leaves it. */
 export async function standUp(context: LabContext): Promise<number> {
   const { options, userNamespace } = context;
-  const world = await buildWorld({ hosts: options.hosts, standing: true, userNamespace });
+  const { hosts, logs } = options;
+  const world = await buildWorld({ hosts, standing: true, userNamespace, logs });
   try {
     for (const node of NODES) world.pair.start(node);
     const load = await startLoad(world, [4, 6]);
@@ -45,9 +49,22 @@ export async function standUp(context: LabContext): Promise<number> {
     );
     return ExitCode.Ok;
   } catch (error) {
+    if (error instanceof ScenarioFailure)
+      for (const node of NODES)
+        context.progress(`the end of the log of ${node}:\n${world.pair.logTail(node)}`);
     await world.close();
-    throw error;
+    throw notServing(error, "start the pair", SLOW_ADVICE);
   }
+}
+
+/**
+ * A pair that is not ready in time is a finding, with exit code 1, and no defect of this program: what anybody else throws
+ * stays what it is.
+ */
+export function notServing(error: unknown, operation: string, advice: string): unknown {
+  if (!(error instanceof ScenarioFailure)) return error;
+  const refusal = new BoundaryError({ operation, code: "NOT_READY", words: error.message, advice });
+  return new CommandFailure(refusal, ExitCode.Failed);
 }
 
 function enterWords(pid: number | string, userNamespace: boolean): string {
@@ -159,7 +176,16 @@ export async function strike(context: LabContext, words: readonly string[]): Pro
   progress(`in the laboratory ${state.lab}, ${state.directory}`);
   const [name, node, ...rest] = words;
   // options.ts has refused every other word.
-  await FAULTS[name as FaultName](world, node, rest);
+  try {
+    await FAULTS[name as FaultName](world, node, rest);
+  } catch (error) {
+    const logs = NODES.map((each) => `${state.directory}/${each}.log`).join(" and ");
+    throw notServing(
+      error,
+      `${name} in the laboratory ${state.lab}`,
+      `It stands as it is. The logs: ${logs}`,
+    );
+  }
   for (const { what } of world.faults) progress(what);
   if (options.json)
     process.stdout.write(

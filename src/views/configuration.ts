@@ -26,7 +26,7 @@ const placeText: Readonly<Record<Place["state"], string>> = {
   unconfirmed: "not known; what it has shows when it is back, and it is brought up to date then",
 };
 
-const whatItWas = { import: "found on disk", apply: "applied", rollback: "rolled back to" } as const;
+const whatItWas = { import: "found on disk", apply: "applied", rollback: "rolled back" } as const;
 
 /** Text without what a terminal would obey; lines and tabs stay. */
 export const harmless = (text: string): string =>

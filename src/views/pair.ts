@@ -247,13 +247,14 @@ function replicationText(view: PairView, style: Style): string {
   return `${replication.direction} over ${printable(replication.path ?? "?")}, ${state}, ${lagText(replication)}`;
 }
 
+/** Digests of what the files mean; a version's id (views/configuration.ts) is of its text, and another number. */
 function configurationText(view: PairView, heart: HeartState, style: Style): string {
   const own = view.configurationDigest.slice(0, 8);
   const theirs = heart.peer.configurationDigest;
-  if (theirs === null || !heart.peer.heard) return `${own} here, the peer's is not known`;
+  if (theirs === null || !heart.peer.heard) return `digest ${own} here, the peer's is not known`;
   return sameConfiguration(view, heart)
-    ? `the same on both nodes (${own})`
-    : style("bad", `DIFFERENT: ${own} here, ${printable(theirs.slice(0, 8))} on ${peerOf(view.node)}`);
+    ? `the same on both nodes (digest ${own})`
+    : style("bad", `DIFFERENT: digest ${own} here, ${printable(theirs.slice(0, 8))} on ${peerOf(view.node)}`);
 }
 
 /** Both counts; a share only of many: what is young or needs no copy makes small numbers differ by itself. */

@@ -207,6 +207,17 @@ test("show config --versions: number, id, when, how, who and why; what is aside 
   assert.match(out, /named by its id/);
 });
 
+test("show config: a version that was rolled back to, and on which node", async () => {
+  const header = { ...secondVersion, origin: "rollback" } as const;
+  const answer = { kind: "versions", total: 1, pair: pair() } as const;
+  await world.serve(({ request }) => ({
+    ...answer,
+    request,
+    versions: [{ header, inForce: true, inChain: true }],
+  }));
+  assert.match((await cli(...node("show", "config", "--versions"))).out, / rolled back on a /);
+});
+
 test("diff: with the file on disk, the other node's, a version, two versions, a file", async () => {
   await world.serve(showing);
   writeFileSync(join(world.directory, "pair.yaml"), "weight: 9\n");

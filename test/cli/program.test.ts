@@ -62,6 +62,9 @@ for (const [args, message] of [
   [["show", "pair", "--link", "2"], /belong to `show sessions`/],
   [["show", "sessions", "--limit", "0"], /Expected a whole number from 1 to 600/],
   [["show", "sessions", "--address", "example.org"], /Expected an IPv4 or IPv6 address/],
+  // It would match nothing, and read as "there is no such session".
+  [["show", "sessions", "--address", "10.20.1"], /Expected an IPv4 or IPv6 address/],
+  [["show", "sessions", "--address", "fd20::1::7"], /Expected an IPv4 or IPv6 address/],
   [["show", "sessions", "--protocol", "t c p"], /Expected one of icmp, tcp/],
   [["show", "sessions", "-4", "-6"], /cannot be used with/],
   [["show", "pair", "--limit", "3"], /belong to `show sessions`/],
@@ -178,7 +181,7 @@ test("show links and sessions: drawn, or one JSON object", async () => {
     "--protocol",
     "TCP",
     "--address",
-    "FD20::7",
+    "FD20:0:0::07",
     "--port",
     "443",
     "-6",

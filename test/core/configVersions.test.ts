@@ -112,6 +112,10 @@ test("a number means the chain in force; what is aside is named by its id", () =
   assert.deepEqual(ask("2"), { ok: true, header: versions[1] });
   assert.deepEqual(ask(aside.id.slice(0, 8)), { ok: true, header: aside });
   assert.deepEqual(ask("4"), { ok: false, reason: "there is no version 4; there are 1 to 3" });
+  assert.deepEqual(findVersion(historyOf([versions[0]!]), versions[0]!, "4"), {
+    ok: false,
+    reason: "there is no version 4; only version 1 is kept",
+  });
   assert.equal(ask("abc").ok, false);
   assert.equal(ask("ffffff").ok, false);
   assert.equal(ask("../etc").ok, false);

@@ -230,7 +230,7 @@ test("of a silent peer nothing is shown that is no longer known", () => {
   const page = renderPair(withHeart({ peer: { ...peer, heard: false } }), { nowMs: NOW, style: plainStyle });
   assert.match(page, /^ {2}b {2}SILENT +heard 3 ms ago$/m);
   assert.match(page, /^ {2}Sessions +20,412 on a$/m);
-  assert.match(page, /^ {2}Configuration +1f0c2a9b here, the peer's is not known$/m);
+  assert.match(page, /^ {2}Configuration +digest 1f0c2a9b here, the peer's is not known$/m);
 });
 
 test("a few sessions more or less are no share", () => {
@@ -251,7 +251,7 @@ test("the whole page", () => {
     "  Last change    takeover to a, term 42, 2026-11-20 13:22:01 UTC, 2 h 4 min ago: after 51 ms of silence, gate open in 0.4 ms",
     "  Sessions       20,412 on a, 20,412 on b (100 % on both)",
     "  Replication    sending over sync, synchronised, 3 changes behind",
-    "  Configuration  the same on both nodes (1f0c2a9b)",
+    "  Configuration  the same on both nodes (digest 1f0c2a9b)",
     "  Paths between the nodes",
     "    sync  ok      heard 3 ms ago  120,000 sent, 119,990 received",
     "    lan   SILENT  heard 14 s ago  120,000 sent, 20 received       refused: replayed 2",
