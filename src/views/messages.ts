@@ -201,8 +201,9 @@ function configurationText(message: Configuration): MessageText {
     case "configurationState": {
       const { head, running, pending, about, covers } = message;
       const waits = isZero(pending) ? "" : `, ${short(pending)} is pending`;
-      const knows = isZero(about) ? "" : `, of yours ${short(about)}${covers ? ", which is older" : ""}`;
-      return [`configuration: ${versionText(head)} in force, running ${short(running)}${waits}${knows}`];
+      const known = covers ? `${short(about)} in my past` : `${short(about)}, which I do not know`;
+      const theirs = isZero(about) ? "" : `; yours: ${about === head.id ? "the same" : known}`;
+      return [`configuration: ${versionText(head)} in force, running ${short(running)}${waits}${theirs}`];
     }
     case "configurationPropose":
       return [

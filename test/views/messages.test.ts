@@ -78,6 +78,13 @@ test("the configuration's: versions by number and the beginning of their id, rea
     "configuration: exchange 7: accepted: no",
     "pair.yaml:31:5: links[2].interface: expected an interface of this machine",
   ]);
+  const state = message("configurationState");
+  assert.ok(state.kind === "configurationState");
+  const yours = (about: string, covers: boolean): string =>
+    messageText({ ...state, pending: "0".repeat(64), about, covers }, [])[0].replace(/^.*; yours: /, "");
+  assert.equal(yours(state.head.id, true), "the same");
+  assert.equal(yours("ab".repeat(32), true), "abababab in my past");
+  assert.equal(yours("ab".repeat(32), false), "abababab, which I do not know");
   assert.deepEqual(words("configurationDone"), ["configuration: exchange 7: in effect: yes"]);
 });
 
