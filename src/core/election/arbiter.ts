@@ -262,6 +262,8 @@ export function onProbeFailed(state: ElectionState, index: number): void {
   if (segment === undefined || !mayClaim(state)) return;
   segment.unanswered = Math.max(0, segment.unanswered - 1);
   segment.probeFailedAt = segment.probedAt;
+  // A question that was not put is not one without an answer: no reopening on the strength of it.
+  if (segment.probedAt === state.reopenAskedAt) state.reopenUntil = Number.NEGATIVE_INFINITY;
   const told = state.segments.some(
     ({ probedAt, probeFailedAt }) => probedAt === state.intentSince && probeFailedAt !== probedAt,
   );
