@@ -60,7 +60,8 @@ export class RoundSweeper {
       return;
     }
     // The end of the walk is a step of its own: where the kernel will not let go of what was found last, it is not reached.
-    if (this.#chunk.count > 0) onChunk(this.#chunk.records(), this.#chunk.count, true);
+    // A step that has met nothing of the pair's is told as well: the next one is planned by it.
+    if (this.#chunk.count > 0 || more) onChunk(this.#chunk.records(), this.#chunk.count, true);
     if (!more) onChunk(NOTHING, 0, false);
   }
 
