@@ -168,6 +168,8 @@ export const REFUSED_RETRY_MS_MIN = 5000;
 export const REFUSED_RETRY_MS_MAX = 60_000;
 /** A subscription that was not answered is asked again. */
 export const SUBSCRIBE_RETRY_MS = 3000;
+/** A merge in which nothing is given and nothing acknowledged for so long is begun anew. */
+export const GIVING_SILENT_MS = 10_000;
 /** Slots, links and facts about a node that may be on their way; what changes meanwhile is said once there is room. */
 export const STATE_UNACKNOWLEDGED_MAX = 8;
 /** A file's name with its directories: PATH_MAX of <linux/limits.h> less its terminating zero. */

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MERGE_WINDOW_BYTES, RELIEVED_MS_MAX } from "../../src/base/limits.ts";
+import { GIVING_SILENT_MS, MERGE_WINDOW_BYTES, RELIEVED_MS_MAX } from "../../src/base/limits.ts";
 import { type Millis, millis } from "../../src/base/units.ts";
 import * as receiver from "../../src/core/replication/receiver.ts";
 import {
@@ -59,6 +59,7 @@ class Taker {
 /** A former active that has yielded to the one of term 4. */
 class Giver {
   readonly state = createReceiver();
+  now: Millis = millis(0);
   constructor(own = true) {
     if (own) this.feed({ kind: "own" });
     this.feed({ kind: "role", standby: true });
@@ -66,7 +67,7 @@ class Giver {
   }
   feed(input: ReceiverInput): string[] {
     const effects: ReceiverEffect[] = [];
-    receiver.step(this.state, millis(0), input, effects);
+    receiver.step(this.state, this.now, input, effects);
     return effects.map((effect) => {
       switch (effect.kind) {
         case "subscribe":
@@ -212,7 +213,7 @@ test("M1: a standby gives only in answer to its subscription in force", () => {
   assert.equal(receiver.wantsChunk(standby.state), false);
   standby.asked();
   assert.equal(receiver.wantsChunk(standby.state), true);
-  assert.equal(receiver.deadline(standby.state), null);
+  assert.equal(receiver.deadline(standby.state), GIVING_SILENT_MS);
   // It becomes active itself: not one record more.
   standby.feed({ kind: "role", standby: false });
   assert.equal(receiver.wantsChunk(standby.state), false);
@@ -234,6 +235,18 @@ test("M5: the giver waits for acknowledgements; when all is judged it waits for 
   assert.equal(receiver.isSynchronised(standby.state), false);
   standby.begin();
   assert.deepEqual([standby.state.phase, standby.state.own], ["snapshot", false]);
+});
+
+test("a merge that goes on in neither direction is begun anew", () => {
+  const giver = new Giver();
+  giver.asked();
+  giver.now = millis(GIVING_SILENT_MS - 1);
+  assert.deepEqual(giver.feed({ kind: "turn" }), []);
+  giver.feed({ kind: "merge-chunk", bytes: records([1]), count: 1, more: true });
+  giver.now = millis(GIVING_SILENT_MS + 1);
+  assert.deepEqual(giver.feed({ kind: "turn" }), [], "a step is progress");
+  giver.now = millis(2 * GIVING_SILENT_MS);
+  assert.deepEqual(giver.feed({ kind: "turn" }), ["subscribe 2 own"]);
 });
 
 test("an empty table is given in one message", () => {

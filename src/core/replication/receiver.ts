@@ -18,6 +18,7 @@
 
 import { unreachable } from "../../base/assert.ts";
 import {
+  GIVING_SILENT_MS,
   REFUSED_RETRY_MS_MAX,
   REFUSED_RETRY_MS_MIN,
   RELIEVED_MS_MAX,
@@ -123,7 +124,7 @@ export function step(
       onRound(state, now, input, effects);
       return;
     case "merge-request":
-      onMergeRequest(state, input.subscription);
+      onMergeRequest(state, now, input.subscription);
       return;
     case "merge-chunk":
       onMergeChunk(state, now, input.bytes, input.count, input.more, effects);
@@ -169,13 +170,16 @@ function subscribe(state: ReceiverState, now: Millis, effects: ReceiverEffect[])
   effects.push({ kind: "subscribe", subscription: state.subscription, own: state.own });
 }
 
-function onMergeRequest(state: ReceiverState, subscription: Subscription): void {
+/** A merge goes on, in either direction, or is begun anew: what nobody can see must not wait for ever. */
+const givingUntil = (now: Millis): Millis => millis(now + GIVING_SILENT_MS);
+
+function onMergeRequest(state: ReceiverState, now: Millis, subscription: Subscription): void {
   if (state.phase !== "waiting" || !sameSubscription(subscription, state.subscription)) {
     ignore(state);
     return;
   }
   state.phase = "giving";
-  state.retryAt = null;
+  state.retryAt = givingUntil(now);
   state.giving = beginGiving(subscription);
   state.counters.mergesBegun += 1;
 }
@@ -189,6 +193,7 @@ function onMergeChunk(
   effects: ReceiverEffect[],
 ): void {
   if (state.giving === null) return;
+  state.retryAt = givingUntil(now);
   give(state.giving, bytes, count, more, effects);
   state.counters.given += count;
   onGiven(state, now);
@@ -205,6 +210,7 @@ function onMergeAcknowledge(
     ignore(state);
     return;
   }
+  state.retryAt = givingUntil(now);
   const wrong = gaveUpTo(state.giving, sequence);
   if (wrong !== null) fail(state, wrong, effects);
   else onGiven(state, now);
