@@ -130,6 +130,19 @@ test("the highest version of both is spoken: what it does not have is a defect t
   }
 });
 
+test("with a peer of version 1: a message of version 2 is a defect to send, and the end to receive", async () => {
+  const hello = { ...helloOf(ofBob), versionLowest: 1, versionHighest: 1 } as PeerMessage;
+  const later: PeerMessage = { kind: "stateAcknowledge", number: 1 };
+  const { a } = await rawPeer([frameOf(hello)]);
+  await a.up;
+  assert.throws(() => a.connection.send(later), /is not sent to a peer that speaks version 1/);
+  await a.ended;
+  const { a: listener } = await rawPeer([frameOf(hello), frameOf(later)]);
+  const ending = await listener.ended;
+  assert.equal(ending.code, "protocol");
+  assert.match(ending.text, /stateAcknowledge is of version 2, and version 1 is spoken/);
+});
+
 test("another configuration is no reason to refuse: readiness judges it", async () => {
   const changes = { configurationDigest: "cd".repeat(32) };
   const [b, a] = await ends(introduction("b", bob, [alice.publicKey], changes), ofAlice);
