@@ -10,8 +10,10 @@ STAMPS := .stamps
 # Seeds of `make sim`, and the first one.
 SEEDS ?= 1000000
 FROM ?= 1
+# How long `make soak` lasts.
+SOAK_MINUTES ?= 30
 
-.PHONY: help setup sipp packages runtime-node lab test check sim scenarios soak bench bench-packages clean
+.PHONY: help setup sipp packages runtime-node lab test check sim scenarios soak starve bench bench-packages clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -94,12 +96,17 @@ scenarios: setup sipp ## Every scenario at its full size, with its figures (root
 	for name in kill-heart kill-daemon restart-daemon restart-heart upgrade wedge-daemon freeze-standby \
 	  heartbeats-cut deaf-lan deaf-wan deaf-lan-both deaf-wan-both carrier unplug-standby unplug-standby-ports \
 	  split sync-cut foreign-flush boot-race flap flood busy-nft busy-disk full-disk read-only-disk saturated \
-	  reboot-standby mid-snapshot stale damaged sync-lost paths-cut loss on-off storm slow-standby churn idle-call apply apply-broken drift rollback; do \
+	  reboot-standby mid-snapshot stale damaged sync-lost paths-cut loss on-off storm slow-standby churn idle-call apply apply-broken drift rollback \
+	  audit overrun readiness; do \
 	  play --scenario $$name; \
 	done; \
 	exit $$status
 
-soak: setup ## Half an hour and more of a starved machine, and a hundred deaths and returns (root)
+# SOAK_MINUTES=480 for a night.
+soak: setup ## Churn, crashes, cuts and audits for SOAK_MINUTES (30): nothing lost, nothing grows
+	@bin/understudy lab --scenario soak --minutes $(SOAK_MINUTES)
+
+starve: setup ## Half an hour and more of a starved machine, and a hundred deaths and returns (root)
 	@bin/understudy lab --figures --scenario saturated --runs 15
 	@bin/understudy lab --figures --scenario flap --runs 2
 

@@ -259,6 +259,26 @@ const SPECS = {
     lossless: true,
     more: { sessions: 100_000, short: 4000, connections: 10_000 },
   },
+  audit: {
+    happened: "Somebody deleted, inserted and changed sessions in the standby's kernel by hand.",
+    lossless: true,
+    more: { sessions: 2000 },
+  },
+  overrun: {
+    happened: "The active's kernel had no room to tell its daemon of sessions, for a while.",
+    lossless: true,
+    more: { sessions: 40_000, short: 2000 },
+  },
+  readiness: {
+    happened: "Readiness was asked for all the time, while the pair was cut, frozen and changed by hand.",
+    lossless: true,
+    more: { sessions: 30_000 },
+  },
+  soak: {
+    happened:
+      "Sessions came and went, and the pair crashed, was cut, frozen and changed by hand in turns, for as long as was asked.",
+    more: { sessions: 20_000, short: 5000 },
+  },
 } as const satisfies Readonly<Record<string, ScenarioSpec>>;
 
 export type ScenarioName = keyof typeof SPECS;

@@ -3,7 +3,7 @@
 
 /** Bits 28-31 are flags, and no part of any comparison. */
 const COMPARED_MARK = 0x0fffffff;
-const LINK_MARK = 0xff;
+export const LINK_MARK = 0xff;
 
 /** Key (protocol and original direction) -> all else that must be equal. */
 export type Table = Map<string, Entry>;

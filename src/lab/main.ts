@@ -166,6 +166,7 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     background: spec.idle ? 0 : options.background,
     v6: options.v6,
     short: options.short,
+    minutes: options.minutes,
     pingIntervalMs: scenario === "handover" ? HANDOVER_PING_MS : PING_MS,
     progress,
   };
@@ -215,6 +216,8 @@ async function playOnce(context: LabContext, scenario: ScenarioName): Promise<Ou
     unasked: 0,
     placement: runs,
     kinds: [],
+    audit: null,
+    readiness: null,
     untranslated: null,
     short: false,
     notes: [],

@@ -14,6 +14,8 @@ export interface LabOptions {
   readonly v6: boolean;
   readonly json: boolean;
   readonly runs: number;
+  /** How long `soak` lasts. */
+  readonly minutes: number;
   /** Long times are played shorter: for small sizes, and said in the output. */
   readonly short: boolean;
   /** Judge figures in milliseconds: at full size, or where asked for. */
@@ -41,6 +43,10 @@ export const BACKGROUND_DEFAULT = 20_000;
 const LIVE_MAX = 5000;
 const BACKGROUND_MAX = 2_000_000;
 const RUNS_MAX = 1000;
+const MINUTES_DEFAULT = 30;
+const MINUTES_SHORT = 1;
+/** A week. */
+const MINUTES_MAX = 10_080;
 
 const wholeNumber =
   (min: number, max: number) =>
@@ -87,6 +93,7 @@ function buildCommand(): Command {
     .option("--hosts <n>", "hosts on the LAN", wholeNumber(2, HOSTS_MAX), 20)
     .option("--v6", "half of everything over IPv6", false)
     .option("--runs <n>", "so many times; the worst counts", wholeNumber(1, RUNS_MAX), 1)
+    .option("--minutes <n>", "how long soak lasts (default: 30)", wholeNumber(1, MINUTES_MAX))
     .option("--short", "play long times shorter, and fewer of what is repeated", false)
     .option("--figures", "let figures in milliseconds decide in small sizes too", false)
     .option("--json", "one JSON object on standard output", false)
@@ -125,6 +132,7 @@ export function readOptions(args: readonly string[]): LabOptions {
     fault: given.fault ?? null,
     lab: given.lab ?? null,
     logs: given.logs ?? null,
+    minutes: given.minutes ?? (given.short ? MINUTES_SHORT : MINUTES_DEFAULT),
     live,
     background,
     figures: given.figures || fullSize,

@@ -5,6 +5,7 @@ import { type ScenarioName, specOf } from "./catalogue.ts";
 import type { Difference } from "./conntrackText.ts";
 import type { KindCell } from "./kinds.ts";
 import { type LiveVerdict, round } from "./traffic/survival.ts";
+import type { TruthReport } from "./truth.ts";
 
 export interface Takeover {
   readonly term: number;
@@ -32,6 +33,27 @@ export interface PlacementRun {
   readonly unlike: number;
 }
 
+/** What the audit found and put right while it was looked at, of both kernels' tables, by the active's own count. */
+export interface AuditFigures {
+  readonly missing: number;
+  readonly extra: number;
+  readonly wrong: number;
+  readonly repaired: number;
+  /** From the end of what was done by hand until all of it had been put right. */
+  readonly seconds: number;
+}
+
+/** What the active said of readiness at the end, and what a poller made of what both nodes had said all along. */
+export interface ReadinessFigures {
+  readonly verdict: "ready" | "not-ready" | "unknown";
+  /** 0 to 1. */
+  readonly proven: number;
+  readonly held: number | null;
+  readonly total: number | null;
+  /** Null where nobody polled. */
+  readonly polled: Omit<TruthReport, "samples"> | null;
+}
+
 /** Figures of one run, verdict left out. Every part that a scenario does not have is null. */
 export interface Outcome {
   readonly scenario: ScenarioName;
@@ -52,6 +74,9 @@ export interface Outcome {
   readonly placement: readonly PlacementRun[] | null;
   /** What became of sessions of every kind; empty where they were not played. */
   readonly kinds: readonly KindCell[];
+  readonly audit: AuditFigures | null;
+  /** Null where the pair was not asked. */
+  readonly readiness: ReadinessFigures | null;
   /** Frames with an untranslated source that left towards an ISP; null where nobody counted. */
   readonly untranslated: number | null;
   /** True where long times were played shorter (`--short`). */
@@ -248,6 +273,8 @@ export function resultOf(outcome: Outcome, verdict: Verdict): Record<string, unk
     ...(outcome.unasked === 0 ? {} : { unasked: outcome.unasked }),
     ...(outcome.placement === null ? {} : { placement: outcome.placement }),
     ...(outcome.kinds.length === 0 ? {} : { kinds: outcome.kinds.map(kindResult) }),
+    ...(outcome.readiness === null ? {} : { readiness: outcome.readiness }),
+    ...(outcome.audit === null ? {} : { audit: outcome.audit }),
     ...(outcome.untranslated === null ? {} : { untranslated: outcome.untranslated }),
     ...(outcome.short ? { short: true } : {}),
     ...(outcome.notes.length === 0 ? {} : { notes: outcome.notes }),

@@ -15,6 +15,7 @@ import type {
   HeartState,
   PairView,
 } from "../wire/control.ts";
+import type { ReadinessView } from "../wire/controlReadiness.ts";
 import { until } from "./clock.ts";
 import { enter, type RunResult, run } from "./commands.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -89,6 +90,8 @@ export interface Pair {
   start(node: NodeName): void;
   /** What a node says of itself; null where it does not answer. */
   view(node: NodeName): Promise<PairView | null>;
+  /** What a node says of the pair's readiness; null where it does not answer. */
+  readiness(node: NodeName): Promise<ReadinessView | null>;
   roles(): Promise<Roles>;
   /** Waits for `ready`; the last state is the result. */
   waitReady(timeoutMs: number): Promise<Roles>;
@@ -115,6 +118,7 @@ export function createPair(options: PairOptions, files: Readonly<Record<NodeName
   return {
     files,
     view,
+    readiness: (node) => askReadiness(join(directory, node, "run")),
     roles,
     start: (node) => {
       const log = openSync(logOf(node), "a", 0o600);
@@ -159,15 +163,17 @@ export function createPair(options: PairOptions, files: Readonly<Record<NodeName
   };
 }
 
-async function askView(runtimeDirectory: string): Promise<PairView | null> {
+async function askDaemon(
+  runtimeDirectory: string,
+  what: "pair" | "readiness",
+): Promise<DaemonMessage | null> {
   try {
     const client = await connectControl<DaemonRequest, DaemonMessage>({
       path: join(runtimeDirectory, "control.sock"),
       server: "the daemon",
     });
     try {
-      const message = await client.request({ kind: "show", what: "pair" }, 2000);
-      return message.kind === "pair" ? message.view : null;
+      return await client.request({ kind: "show", what }, 2000);
     } finally {
       client.close();
     }
@@ -175,6 +181,16 @@ async function askView(runtimeDirectory: string): Promise<PairView | null> {
     // Not there yet, frozen, or dead: nothing is known of it.
     return null;
   }
+}
+
+async function askView(runtimeDirectory: string): Promise<PairView | null> {
+  const message = await askDaemon(runtimeDirectory, "pair");
+  return message?.kind === "pair" ? message.view : null;
+}
+
+async function askReadiness(runtimeDirectory: string): Promise<ReadinessView | null> {
+  const message = await askDaemon(runtimeDirectory, "readiness");
+  return message?.kind === "readiness" ? message.view : null;
 }
 
 async function askHeart(runtimeDirectory: string): Promise<HeartState | null> {

@@ -1,5 +1,6 @@
 // The scenarios: what happens to the pair, step by step. How it is judged stands in outcome.ts.
 
+import { AUDIT_ACTS } from "./acts/audit.ts";
 import { BURDENED_ACTS } from "./acts/burdened.ts";
 import { CABLE_ACTS } from "./acts/cables.ts";
 import { CONFIGURATION_ACTS } from "./acts/configuration.ts";
@@ -9,7 +10,9 @@ import { KIND_ACTS } from "./acts/kinds.ts";
 import { LOG_PATH_ACTS } from "./acts/logPaths.ts";
 import { MASS_ACTS } from "./acts/masses.ts";
 import { PROCESS_ACTS } from "./acts/processes.ts";
+import { READINESS_ACTS } from "./acts/readiness.ts";
 import { RESYNC_ACTS } from "./acts/resync.ts";
+import { SOAK_ACTS } from "./acts/soak.ts";
 import { SPLIT_ACTS } from "./acts/split.ts";
 import type { Act } from "./acts/steps.ts";
 import { type ScenarioName, specOf } from "./catalogue.ts";
@@ -85,6 +88,9 @@ export const ACTS: Readonly<Record<Exclude<ScenarioName, "placement">, Act>> = {
   ...KIND_ACTS,
   ...TIME_ACTS,
   ...CONFIGURATION_ACTS,
+  ...AUDIT_ACTS,
+  ...READINESS_ACTS,
+  ...SOAK_ACTS,
 };
 
 /** Plays one scenario in `world`. A pair that does not get where it should is a finding, not an exception. */
@@ -123,6 +129,8 @@ function failed(world: World, options: StageOptions, stage: Stage | null, proble
     unasked: stage?.unasked ?? 0,
     placement: null,
     kinds: stage?.kinds ?? [],
+    audit: stage?.audit ?? null,
+    readiness: null,
     untranslated: null,
     short: options.short,
     notes: stage?.notes ?? [],

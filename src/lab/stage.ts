@@ -9,10 +9,11 @@ import type { KindCell } from "./kinds.ts";
 import { countLeaks, type LeakCounter } from "./leaks.ts";
 import { type Load, type PingReport, startLoad } from "./load.ts";
 import { type Comparison, compareNodes } from "./oracles.ts";
-import type { NamedDifference, Outcome, Takeover } from "./outcome.ts";
+import type { AuditFigures, NamedDifference, Outcome, ReadinessFigures, Takeover } from "./outcome.ts";
 import { type NodeName, otherNode } from "./pair.ts";
 import { type StallMeter, startStallMeter } from "./stallMeter.ts";
 import { judgeLive, type LiveSession, type LiveVerdict, lossOf } from "./traffic/survival.ts";
+import type { TruthReport } from "./truth.ts";
 import type { World } from "./world.ts";
 
 export interface StageOptions {
@@ -22,6 +23,8 @@ export interface StageOptions {
   readonly v6: boolean;
   /** Long times are played shorter. */
   readonly short: boolean;
+  /** How long a soak lasts. */
+  readonly minutes: number;
   readonly pingIntervalMs: number;
   /** Says what is being done, for who waits. */
   readonly progress: (text: string) => void;
@@ -57,6 +60,9 @@ export interface Stage {
   handovers: { asked: number; done: number } | null;
   /** What became of sessions of every kind, where they were played. */
   readonly kinds: KindCell[];
+  audit: AuditFigures | null;
+  /** What a poller of readiness saw. */
+  polled: TruthReport | null;
 }
 
 const READY_TIMEOUT_MS = 60_000;
@@ -97,6 +103,8 @@ export async function setStage(world: World, options: StageOptions): Promise<Sta
     pings: null,
     handovers: null,
     kinds: [],
+    audit: null,
+    polled: null,
   };
   stage.active = await becomeReady(world, "at the start");
   progress(`${stage.active} is active, ${otherNode(stage.active)} is its standby`);
@@ -296,12 +304,24 @@ export async function collect(stage: Stage): Promise<Outcome> {
     unasked: stage.unasked,
     placement: null,
     kinds: stage.kinds,
+    audit: stage.audit,
+    readiness: await readinessOf(stage),
     untranslated,
     short: options.short,
     notes: stage.notes,
     late: stage.late,
     problems: stage.problems,
   };
+}
+
+/** What the active says at the end. */
+async function readinessOf({ world, active, polled }: Stage): Promise<ReadinessFigures | null> {
+  const view = await world.pair.readiness(active);
+  if (view === null) return null;
+  const { verdict, proven, held, total } = view;
+  if (polled === null) return { verdict, proven, held, total, polled };
+  const { samples: _, ...counts } = polled;
+  return { verdict, proven, held, total, polled: counts };
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

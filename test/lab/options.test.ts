@@ -35,6 +35,13 @@ suite("options", () => {
     assert.equal(readOptions(["--scenario", "crash", "--background", "200000"]).figures, true);
   });
 
+  test("a soak lasts half an hour, a short one a minute, or as long as is asked", () => {
+    assert.equal(readOptions(["--scenario", "soak"]).minutes, 30);
+    assert.equal(readOptions(["--scenario", "soak", "--short"]).minutes, 1);
+    assert.equal(readOptions(["--scenario", "soak", "--short", "--minutes", "480"]).minutes, 480);
+    assert.equal(refusal("--minutes", "0"), 1);
+  });
+
   test("a fault takes words", () => {
     assert.deepEqual(readOptions(["--fault", "freeze", "a", "3", "--json"]).fault, ["freeze", "a", "3"]);
   });

@@ -23,6 +23,8 @@ const good: Outcome = {
   unasked: 0,
   placement: null,
   kinds: [],
+  audit: null,
+  readiness: null,
   untranslated: 0,
   short: false,
   notes: [],

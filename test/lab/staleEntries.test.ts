@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type Table, takeLine } from "../../src/lab/conntrackText.ts";
-import { damageScript, staleScript } from "../../src/lab/staleEntries.ts";
+import { damageScript, handScript, staleScript } from "../../src/lab/staleEntries.ts";
 import { describeTopology } from "../../src/lab/topology.ts";
 
 const topology = describeTopology(2);
@@ -53,5 +53,51 @@ suite("stale entries", () => {
       `-D ${to} --sport 3002 --dport 20000`,
       `-I ${to} --sport 3002 --dport 20000 -n 198.51.100.2:3002 -t 500 -u SEEN_REPLY,ASSURED -m 2`,
     ]);
+  });
+
+  test("work by hand: each session at most once, all of each kind, and one text for each mark", () => {
+    const table = tableOf(
+      ...Array.from({ length: 40 }, (_, index) => line(3000 + index, 3000 + index)),
+      ...Array.from({ length: 10 }, (_, index) =>
+        line(4000 + index, 4000 + index).replace("mark=1", "mark=2"),
+      ),
+      line(9000, 9000).replaceAll("udp      17", "tcp      6"),
+    );
+    let seed = 1;
+    const random = (): number => {
+      seed = (seed * 48_271) % 2_147_483_647;
+      return seed / 2_147_483_647;
+    };
+    const wanted = { deleted: 20, alien: 70, marked: 25 };
+    const { texts, done } = handScript(table, wanted, topology, random);
+    assert.deepEqual(done, wanted);
+    const lines = texts.flatMap((text) => text.trimEnd().split("\n"));
+    const of = (order: string): readonly string[] => lines.filter((each) => each.startsWith(order));
+    assert.deepEqual([of("-D").length, of("-I").length, of("-U").length], [20, 70, 25]);
+    const ports = [...of("-D"), ...of("-U")].map((each) => Number(/--sport (\d+)/.exec(each)![1]));
+    assert.equal(new Set(ports).size, 45, "none twice");
+    for (const each of of("-U")) {
+      const port = Number(/--sport (\d+)/.exec(each)![1]);
+      assert.ok(each.endsWith(port < 4000 ? " -m 2/0xff" : " -m 1/0xff"), each);
+    }
+    for (const text of texts) assert.ok(new Set(text.match(/-m \d+\/0xff/g)).size <= 1, text);
+    const translated = of("-I").map((each) => / -n (\S+) /.exec(each)![1]);
+    assert.equal(new Set(translated).size, 70, "each on a port of its own");
+    assert.deepEqual(
+      of("-I").filter((each) => !each.includes("-s 10.20.77.")),
+      [],
+    );
+    assert.notDeepEqual(ports.slice(0, 20), [...ports.slice(0, 20)].sort(), "chosen at random");
+  });
+
+  test("work by hand: a table that has too little says so", () => {
+    const wanted = { deleted: 3, alien: 1, marked: 3 };
+    const { done } = handScript(tableOf(line(3001, 3001), line(3002, 3002)), wanted, topology, () => 0);
+    assert.deepEqual(done, { deleted: 2, alien: 1, marked: 0 });
+    assert.deepEqual(handScript(tableOf(), wanted, topology, () => 0).done, {
+      deleted: 0,
+      alien: 0,
+      marked: 0,
+    });
   });
 });

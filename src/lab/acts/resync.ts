@@ -191,7 +191,7 @@ async function stale(stage: Stage): Promise<void> {
 }
 
 /** The kernel of `node` is given the lines of `conntrack -R`; its own words come back. */
-async function writeSessions(stage: Stage, node: NodeName, text: string): Promise<string> {
+export async function writeSessions(stage: Stage, node: NodeName, text: string): Promise<string> {
   const file = join(stage.world.directory, "sessions.conntrack");
   writeFileSync(file, text);
   const done = await run(["conntrack", "-R", file], {
