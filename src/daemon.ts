@@ -16,6 +16,7 @@ import { ConfigErrorCode, formatErrors } from "./core/configTree.ts";
 import { DaemonAlarms } from "./daemon/alarms.ts";
 import { ConfigKeeper, openKeptStore } from "./daemon/configKeeper.ts";
 import { Dresser } from "./daemon/dresser.ts";
+import { DrillKeeper, whyNoDrill } from "./daemon/drill.ts";
 import { GuardWatch } from "./daemon/guardWatch.ts";
 import { dismissForeignHeart, type HeartLink, linkHeart } from "./daemon/heartLink.ts";
 import { NodeStateSource } from "./daemon/nodeState.ts";
@@ -25,7 +26,7 @@ import { ReadinessKeeper } from "./daemon/readiness.ts";
 import { Reconfigurer } from "./daemon/reconfigure.ts";
 import { Recorder } from "./daemon/recorder.ts";
 import { createReplicator, type Replicator } from "./daemon/replicator.ts";
-import { replaceDaemon, restartHeart } from "./daemon/restart.ts";
+import { assertStarts, renewHeart, replaceDaemon, restartHeart } from "./daemon/restart.ts";
 import { SlotKeeper } from "./daemon/slotKeeper.ts";
 import { started } from "./daemon/starting.ts";
 import { linkViews, VERSION } from "./daemon/views.ts";
@@ -35,6 +36,7 @@ import { listNeighbours } from "./kernel/neighbours.ts";
 import { endSessions } from "./kernel/sessionEnd.ts";
 import { listSessions } from "./kernel/sessions.ts";
 import { type Identity, loadIdentity } from "./peer/identity.ts";
+import { readinessText } from "./views/readiness.ts";
 import type { DaemonMessage, DaemonRequest, HeartState, PairView } from "./wire/control.ts";
 import { readDaemonRequest } from "./wire/controlRequests.ts";
 
@@ -89,6 +91,7 @@ class Daemon {
   readonly #wardrobe: Wardrobe;
   readonly #nodeState: NodeStateSource;
   readonly #readiness: ReadinessKeeper;
+  readonly #drill: DrillKeeper;
   readonly #recorder: Recorder;
   #keeper: ConfigKeeper | null = null;
   readonly #alarms = new DaemonAlarms(log);
@@ -136,7 +139,7 @@ class Daemon {
         this.#alarms.observe("dress-refused", fault);
         this.#report();
       },
-      onPortsReplaced: (heart) => this.#renewHeart(heart),
+      onPortsReplaced: (heart) => renewHeart(heart, log),
     });
     this.#reconfigurer = new Reconfigurer({
       config,
@@ -156,8 +159,17 @@ class Daemon {
       dressed: () => this.#dresser.dressed,
       machines: () => this.#nodeState.machines(),
       difference: () => this.#keeper?.difference ?? null,
-      lastDrill: () => null,
-      drilling: () => null,
+      lastDrill: () => this.#drill.last,
+      drilling: () => this.#drill.underWay,
+    });
+    this.#drill = new DrillKeeper({
+      config: () => this.#config,
+      heart: () => this.#heart?.state ?? null,
+      own: () => this.#readiness.own(),
+      notReady: async () => whyNoDrill(this.#readiness.view(await this.#heart?.ask()), readinessText),
+      handover: () => this.#handover(),
+      send: (message) => this.#replicator?.sendDrill(message) ?? false,
+      log,
     });
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -261,6 +273,7 @@ class Daemon {
   async #stop(): Promise<void> {
     log("stopping");
     let code: number = ExitCode.Ok;
+    this.#drill.close();
     try {
       await this.#reconfigurer.close();
       await this.#heart?.leave();
@@ -293,6 +306,7 @@ class Daemon {
     await sleep(10);
     this.restarting = true;
     await this.#reconfigurer.close();
+    this.#drill.close();
     this.#heart?.announceRestart();
     await this.#control?.close();
     await this.#replicator?.close();
@@ -314,15 +328,8 @@ class Daemon {
       this.#replicator?.setRole(state.role, state.term, state.peer.heard ? state.peer.role : null);
     if (state !== null) this.#keeper?.setRole(state.role, state.peer.heard && state.peer.role === "active");
     this.#nodeState.follow(state);
+    this.#drill.follow(state);
     if (this.#stopping === null) this.#dresser.follow(state);
-  }
-
-  /** A heart whose sockets are those of a port that is no more serves nobody; not while traffic hangs on it. */
-  #renewHeart(heart: HeartState): void {
-    if (heart.role === "active") return;
-    log("a port was replaced: heart is started anew, to listen on the new one");
-    // It keeps nothing that is not on disk or in the kernel, and its gate is shut (restart.ts).
-    process.kill(heart.pid, "SIGKILL");
   }
 
   #report(): void {
@@ -337,6 +344,7 @@ class Daemon {
         replication: replicator.state(),
         machines: this.#nodeState.machines(),
         refused,
+        lack: this.#readiness.lack,
         config: this.#config,
         configuration,
       });
@@ -389,6 +397,12 @@ class Daemon {
         };
       case "handover":
         return { kind: "done", request: request.request, message: await this.#handover() };
+      case "drill":
+        return {
+          kind: "drilled",
+          request: request.request,
+          report: await this.#drill.run({ forced: request.force }),
+        };
       case "restart":
         return { kind: "done", request: request.request, message: await this.#restart(request.what) };
       case "stop":
@@ -432,6 +446,7 @@ class Daemon {
       node: this.#nodeState,
       tap: () => this.#recorder.tap,
       configuration: this.#keeper!,
+      drill: this.#drill,
       log,
       onChange: () => this.#report(),
     });
@@ -443,15 +458,7 @@ class Daemon {
 
   async #restart(what: "daemon" | "heart"): Promise<string> {
     if (what === "daemon") {
-      // The files are read by whoever comes next: what it would refuse must not cost the daemon that runs.
-      const read = readConfiguration(this.#config.files.node);
-      const errors = read.ok ? checkMachine(read.config) : read.errors;
-      if (errors.length > 0)
-        throw new BoundaryError({
-          operation: "restart the daemon",
-          code: "INVALID",
-          words: formatErrors(errors),
-        });
+      assertStarts(this.#config.files.node);
       void this.restart();
       return "restarting";
     }

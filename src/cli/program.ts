@@ -93,6 +93,12 @@ function addDaemonCommands(program: Command, terminal: Terminal, finish: Finish)
   withNode(program.command("handover"))
     .description("give the active role to the standby, without losing a packet (on the active node)")
     .action(async (options: Common) => (await import("./command.ts")).command("handover", options, terminal));
+  withNode(program.command("drill"))
+    .description("hand over and back, and report what it cost (on the active node, of a pair that is ready)")
+    .option("--force", "also where the pair is not ready: sessions may be lost")
+    .action(async (options: Common & { readonly force?: true }) =>
+      finish(await (await import("./drill.ts")).drill(options, terminal)),
+    );
   withNode(program.command("restart"))
     .description("restart the daemon or heart without a failover, for an upgrade or a changed configuration")
     .addArgument(new Argument("[what]", "which process").choices(["daemon", "heart"]).default("daemon"))

@@ -236,6 +236,50 @@ export const ALARMS = {
     advice:
       "Most often its table is full: make net.netfilter.nf_conntrack_max equally large on both nodes (`understudy doctor`).",
   },
+  "position-stuck": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the standby stands still",
+    text: "The active produces, and the standby confirms nothing of it: what begins now would be lost in a takeover.",
+    advice:
+      "Does the standby's daemon hang, or is its kernel busy? `understudy show readiness` on both nodes.",
+    afterMs: 2_000,
+  },
+  "events-overrun": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the kernel dropped session events",
+    text: "More sessions came and went on this node than its daemon could read of: the standby gets a part of the table anew.",
+    advice:
+      "It repairs itself. Where it comes again: a scan or a flood from the LAN, or a node that is too slow for its traffic.",
+    quietMs: 60_000,
+  },
+  "table-disturbed": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "somebody changes the standby's sessions",
+    text: "Sessions on this standby ended or were changed, and neither the active nor this program did it: they are not proven any more.",
+    advice: "The next comparison repairs them. Find out who: a `conntrack` command, or a firewall's script.",
+    quietMs: 60_000,
+  },
+  "table-nearly-full": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "a session table is nearly full",
+    text: "The kernel's table of sessions is filled to nine tenths or more: when it is full, new sessions are refused, or not replicated.",
+    advice:
+      "Raise net.netfilter.nf_conntrack_max on both nodes; `understudy show sessions` tells who has so many.",
+    afterMs: 2_000,
+    quietMs: 10_000,
+  },
+  "drill-failed": {
+    severity: "warning",
+    raisedBy: "daemon",
+    title: "the last drill failed",
+    text: "The pair did not hand over and back as it should: the next takeover may not work either.",
+    advice:
+      "`understudy show readiness` says what happened. `understudy drill` tries again, and clears this when it passes.",
+  },
   "tables-differ": {
     severity: "warning",
     raisedBy: "daemon",

@@ -3,6 +3,7 @@
 
 import type { LinkId, Millis, NodeId } from "../base/units.ts";
 import type { SendingPolicy } from "../wire/sessionPolicy.ts";
+import type { DrillSchedule } from "./drill.ts";
 import type { HelperConfig } from "./helpers.ts";
 
 /** An address with its prefix length, as text in canonical form: `192.0.2.1/24`, `fd00::1/64`. */
@@ -82,6 +83,8 @@ export interface Config {
   readonly placementSeed: number;
   /** Helpers of connection tracking for the LAN's sessions, in order of name and port, each once. */
   readonly helpers: readonly HelperConfig[];
+  /** When drills are; null: only by command. */
+  readonly drill: DrillSchedule | null;
   /** Which sessions the standby is told of. */
   readonly sending: SendingPolicy;
   /** Public keys of the peer that are accepted, at most two (rotation): `ed25519:<base64>`. */

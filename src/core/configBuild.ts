@@ -120,6 +120,8 @@ export function pairValues(file: PairFile) {
     },
     helpers: helperValues(file),
     replication: sendingValues(file),
+    // Undefined where there is none, for the reason that `sendingValues` has.
+    drill: file.drill?.value.at?.value,
     placement: { seed: file.placement?.value.seed?.value ?? placementSeedOf(pair) },
   };
 }
@@ -193,6 +195,7 @@ export function buildConfig(pairFile: PairFile, node: NodeFile, paths: ConfigPat
     timers: values.timers,
     placementSeed: values.placement.seed,
     helpers: values.helpers ?? [],
+    drill: values.drill ?? null,
     sending: values.replication ?? SENDING_DEFAULT,
     peerKeys: values.nodes[peer].keys,
     ownKeys: values.nodes[self].keys,

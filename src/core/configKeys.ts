@@ -45,6 +45,7 @@ import {
   PROTOCOL,
   PUBLIC_KEY,
   RATE,
+  SCHEDULE,
   VIRTUAL_MAC,
 } from "./configKinds.ts";
 import { group, list, names, optional, required, type ValueOf } from "./configSpec.ts";
@@ -261,6 +262,15 @@ const REPLICATION = group(
   },
 );
 
+const DRILL = group("the drill", "When the pair hands over and back by itself, to prove that it can.", {
+  at: required(
+    SCHEDULE,
+    "Sun 03:00",
+    "A day of the week, or `daily`, and a time on the active node's clock. A pair that is not ready at that minute leaves it out, and says " +
+      "why.",
+  ),
+});
+
 /** The pair's file: the same on both nodes. */
 export const PAIR = group("the pair's file", "The same file on both nodes.", {
   version: required(choice(1), "1", "The format of this file."),
@@ -307,6 +317,12 @@ export const PAIR = group("the pair's file", "The same file on both nodes.", {
     "every session, once both ends have spoken",
     "{ except: [{ protocol: udp, port: 53 }] }",
     "Which sessions the standby is told of.",
+  ),
+  drill: optional(
+    DRILL,
+    "only by `understudy drill`",
+    '{ at: "Sun 03:00" }',
+    "When the pair drills by itself.",
   ),
 });
 export type PairFile = ValueOf<typeof PAIR>;

@@ -18,6 +18,7 @@ import { CAPACITY_BPS_MAX, CAPACITY_BPS_MIN, NAME_LENGTH_MAX } from "../base/lim
 import { type Millis, millis } from "../base/units.ts";
 import type { InterfaceAddress } from "./config.ts";
 import type { Reading, ScalarSpec, ScalarValue } from "./configSpec.ts";
+import type { DrillSchedule } from "./drill.ts";
 import { HELPER_NAMES, HELPERS, type HelperConfig, type HelperName, usualPorts } from "./helpers.ts";
 
 const IPV4_PATTERN =
@@ -290,6 +291,29 @@ export const HELPER: ScalarSpec<HelperConfig> = text({
   },
   wrong: ["", "FTP", "amanda", "sip:", "sip:0", "sip:65536", "h323:1720", "sip 5060", "sip:05060"],
 });
+
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+/** `Sun 03:00`, `daily 03:00`: a minute of each week, or of each day. */
+export const SCHEDULE: ScalarSpec<DrillSchedule> = text({
+  name: "schedule",
+  expected: `a day (${DAYS.join(", ")}, or daily) and a time, such as "Sun 03:00"`,
+  pattern: `(${DAYS.join("|")}|daily) ([01][0-9]|2[0-3]):[0-5][0-9]`,
+  read: (value) => {
+    const [day = "", time = ""] = value.split(" ");
+    const index = DAYS.indexOf(day);
+    return {
+      value: { day: index < 0 ? null : index, hour: Number(time.slice(0, 2)), minute: Number(time.slice(3)) },
+    };
+  },
+  wrong: ["", "Sun", "03:00", "sun 03:00", "Sun 3:00", "Sun 24:00", "Sun 03:60", "Sunday 03:00"],
+});
+
+/** The schedule as it is written. */
+export function scheduleText({ day, hour, minute }: DrillSchedule): string {
+  const digits = (value: number): string => String(value).padStart(2, "0");
+  return `${day === null ? "daily" : DAYS[day]} ${digits(hour)}:${digits(minute)}`;
+}
 
 /** A rate in bit/s: `100M`, `2.5G`; powers of 1000, as lines are sold. */
 export const RATE: ScalarSpec<number> = {

@@ -53,6 +53,7 @@ const WITHOUT_THE_LOG: ReadonlySet<string> = new Set([
   ...["pair", "node", "keyFile", "stateDirectory", "runtimeDirectory", "paths"],
   // What they make of sessions is in each session's record; who has none yet gets one when it begins.
   "helpers",
+  "drill",
 ]);
 
 /** What has to be done on a node that runs with `now` so that it runs with `next`. */

@@ -4,7 +4,7 @@
 import type { SendingException, SendingPolicy } from "../wire/sessionPolicy.ts";
 import type { Config, InterfaceAddress, LinkConfig, PathConfig, ServiceConfig } from "./config.ts";
 import { canonicalJson } from "./configBuild.ts";
-import { protocolText } from "./configKinds.ts";
+import { protocolText, scheduleText } from "./configKinds.ts";
 import { helperText } from "./helpers.ts";
 
 const same = (one: unknown, other: unknown): boolean =>
@@ -25,6 +25,7 @@ export function wordsOf(now: Config, next: Config): string[] {
     ...pathsWords(now, next),
     ...timersWords(now, next),
     ...was("placement: seed", next.placementSeed, now.placementSeed),
+    ...was("drill", drillText(next), drillText(now)),
     ...listWords("helper", now.helpers.map(helperText), next.helpers.map(helperText)),
     ...sendingWords(now.sending, next.sending),
     ...restWords(now, next),
@@ -128,6 +129,8 @@ const TIMERS = [
 const timersWords = (now: Config, next: Config): string[] =>
   TIMERS.flatMap(([name, key]) => was(`timers: ${name}`, `${next.timers[key]}ms`, `${now.timers[key]}ms`));
 
+const drillText = ({ drill }: Config): string => (drill === null ? "only by command" : scheduleText(drill));
+
 const SENT_FROM = ["tcp", "udp", "others"] as const;
 
 const exceptionText = ({ protocol, port, network }: SendingException): string =>
@@ -144,7 +147,7 @@ const sendingWords = (now: SendingPolicy, next: SendingPolicy): string[] => [
 
 const KNOWN: ReadonlySet<string> = new Set([
   ...["pair", "node", "priority", "lan", "links", "paths", "timers", "placementSeed", "peerKeys", "ownKeys"],
-  ...["helpers", "sending"],
+  ...["helpers", "sending", "drill"],
   ...["keyFile", "stateDirectory", "runtimeDirectory", "digest", "files"],
 ]);
 

@@ -106,14 +106,14 @@ function make(
 /** The judgement, as of the moment at which `facts` were gathered. */
 export function judge(facts: ReadinessFacts): Readiness {
   const own = [...ownParts(facts)];
-  const { total, lacking } = countOf(facts);
-  const ownShare = shareOf(own, total, lacking);
+  const { total, least, lacking } = countOf(facts);
+  const ownShare = shareOf(own, least, lacking);
   const gating = facts.role === "idle" ? own : [...own, wordPart(facts)];
   const word = wordShare(facts);
   const proven = Math.min(ownShare ?? 0, word);
   const isBad = gating.some(({ state }) => state === "bad") || lacking > 0;
   const verdict = proven === READINESS_WHOLE ? "ready" : isBad || proven > 0 ? "not-ready" : "unknown";
-  const known = total === null || proven === 0 ? null : total - lacking;
+  const known = total === null || proven === 0 ? null : Math.max(0, total - lacking);
   return {
     own: facts.role === "idle" ? null : ownShare,
     view: {
@@ -139,20 +139,25 @@ function shareOf(parts: readonly ReadinessPart[], total: number | null, lacking:
   if (parts.some(({ state }) => state === "unknown")) return null;
   if (total === null) return null;
   if (lacking === 0) return READINESS_WHOLE;
-  return Math.max(0, Math.floor(((total - lacking) / total) * READINESS_WHOLE));
+  // Of none, something can be lacking all the same.
+  return total <= lacking ? 0 : Math.floor(((total - lacking) / total) * READINESS_WHOLE);
 }
 
-/** A session that is lacking twice over is counted twice: never the other way round. */
-function countOf({ role, refused, damage, audit, peer, sessions }: ReadinessFacts): {
+interface Count {
+  /** Of the active, as its table counts; the node's own are among them. Null: not known. */
   readonly total: number | null;
+  /** What the share is of: no more than what surely are the pair's, so that what is lacking weighs no less than it does. */
+  readonly least: number | null;
+  /** A session that is lacking twice over is counted twice: never the other way round. */
   readonly lacking: number;
-} {
+}
+
+function countOf({ role, refused, damage, audit, peer, sessions }: ReadinessFacts): Count {
   const standing = audit?.standing ?? 0;
   const lacking = standing + (role === "standby" ? refused + damage.ended + damage.changed : 0);
-  // The audit counts the pair's sessions; a table's own count has the node's in it.
-  const total = audit?.pass?.sessions ?? (role === "active" ? sessions : (peer?.sessions ?? null));
-  // What is lacking out of none is something all the same.
-  return { total: total === null ? null : Math.max(total, lacking), lacking };
+  const total = role === "active" ? sessions : (peer?.sessions ?? null);
+  const least = total === null ? null : Math.min(total, audit?.pass?.sessions ?? total);
+  return { total, least, lacking };
 }
 
 function successorOf({ node, role, peer }: ReadinessFacts): NodeId | null {

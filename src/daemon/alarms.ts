@@ -8,6 +8,14 @@ import type { AlarmState, AlarmsView, HeartState, MachinesView, ReplicationState
 import type { AuditState } from "../wire/controlAudit.ts";
 import { PROTOCOL_VERSION } from "../wire/peer.ts";
 
+/** Alarms that readiness is told by. */
+export type Lack =
+  | "position-stuck"
+  | "events-overrun"
+  | "table-disturbed"
+  | "table-nearly-full"
+  | "drill-failed";
+
 /** What is looked at anew each time. */
 export interface AlarmFacts {
   /** Null where heart does not run. */
@@ -16,6 +24,8 @@ export interface AlarmFacts {
   readonly machines: Pick<MachinesView, "own" | "peer">;
   /** Sessions of the other node that this one's kernel does not take. */
   readonly refused: number;
+  /** What readiness is in want of (readiness.ts), each in words or null. */
+  readonly lack: Readonly<Record<Lack, string | null>>;
   readonly configuration: {
     /** Why the connected peer runs with another one; null where it does not, or where that cannot be said. */
     readonly difference: string | null;
@@ -48,6 +58,7 @@ export function conditionsOf(facts: AlarmFacts): Conditions {
     "link-no-carrier": deadPorts(heart?.segments ?? [], config),
     "replication-down": peer !== null && !replication.connected ? "" : null,
     "replication-incomplete": incomplete ? `${replication.direction} over ${replication.path ?? "?"}` : null,
+    ...facts.lack,
     "tables-differ": tablesDiffer(config.node, machines),
     "older-protocol":
       replication.version !== null && replication.version < PROTOCOL_VERSION

@@ -1,6 +1,7 @@
 // Readiness as the daemon measures it: gathers what core/readiness.ts judges, ten times a second and when asked, keeps what only
 // time tells (how far behind, since when), and has heart say it in every heartbeat. It judges nothing.
 
+import { READINESS_PROOF_MS_MAX } from "../base/limits.ts";
 import { peerOf } from "../base/units.ts";
 import type { Config } from "../core/config.ts";
 import {
@@ -14,6 +15,7 @@ import {
 } from "../core/readiness.ts";
 import type { HeartState, MachinesView } from "../wire/control.ts";
 import type { DrillReport, ReadinessView } from "../wire/controlReadiness.ts";
+import type { Lack } from "./alarms.ts";
 import type { ReplicatorEvidence } from "./evidence.ts";
 import type { Replicator } from "./replicator.ts";
 
@@ -30,13 +32,46 @@ export interface ReadinessSources {
   drilling(): string | null;
 }
 
+const NOTHING_LACKS: Readonly<Record<Lack, string | null>> = {
+  "position-stuck": null,
+  "events-overrun": null,
+  "table-disturbed": null,
+  "table-nearly-full": null,
+  "drill-failed": null,
+};
+type Behind = { readonly records: number; readonly ms: number | null } | null;
+
+const isStuck = (behind: Behind): behind is { readonly records: number; readonly ms: number } =>
+  behind !== null && behind.records > 0 && behind.ms !== null && behind.ms > READINESS_PROOF_MS_MAX;
+
+function damageText({ ended, changed, uncertain }: Damage): string | null {
+  if (ended === 0 && changed === 0) return uncertain ? "events of this node's own table were lost" : null;
+  return `${ended} ended, ${changed} changed${uncertain ? ", perhaps more" : ""}`;
+}
+
+/** Says of a counter that it has grown, for as long as an alarm needs to see it. */
+class Growth {
+  #last: number | null = null;
+  #grewAtMs = Number.NEGATIVE_INFINITY;
+
+  look(count: number, nowMs: number): string | null {
+    if (this.#last !== null && count > this.#last) this.#grewAtMs = nowMs;
+    this.#last = count;
+    return nowMs - this.#grewAtMs < SEEN_MS ? `${count} times since the daemon started` : null;
+  }
+}
+
+/** Alarms are looked at every 200 ms. */
+const SEEN_MS = 1000;
+
 export class ReadinessKeeper {
   readonly #sources: ReadinessSources;
   readonly #level = new LevelTracker();
   readonly #damage = new DamageWatch();
+  readonly #overruns = new Growth();
+  #lack: Readonly<Record<Lack, string | null>> = NOTHING_LACKS;
   #verdict: ReadinessView["verdict"] | null = null;
   #since = 0;
-  #last: Readiness | null = null;
 
   constructor(sources: ReadinessSources) {
     this.#sources = sources;
@@ -55,6 +90,10 @@ export class ReadinessKeeper {
     const role = heart?.role ?? "idle";
     const peer = heart === null ? null : peerFacts(heart);
     const { audit = null } = state;
+    const damage = this.#damage.look(nowMs, role, evidence, audit?.provenAgeMs ?? null);
+    const tables = tablesOf(node, sessions, peer, machines());
+    const behind = this.#level.look(nowMs, state.produced, state.acknowledged);
+    const drill = lastDrill();
     const judged = judge({
       node,
       role,
@@ -69,21 +108,27 @@ export class ReadinessKeeper {
       synchronised: state.synchronised,
       silentMs: evidence.silentMs,
       unreadMs: evidence.unreadMs,
-      behind: this.#level.look(nowMs, state.produced, state.acknowledged),
+      behind,
       difference: difference(),
       refused,
-      damage: this.#damage.look(nowMs, role, evidence, audit?.provenAgeMs ?? null),
+      damage,
       audit,
       sessions,
-      tables: tablesOf(node, sessions, peer, machines()),
-      drill: lastDrill(),
+      tables,
+      drill,
       drilling: drilling(),
     });
+    this.#lack = {
+      "position-stuck": isStuck(behind) ? `${behind.records} records, for ${Math.round(behind.ms)} ms` : null,
+      "events-overrun": this.#overruns.look(state.counters["sender.overruns"] ?? 0, nowMs),
+      "table-disturbed": damageText(damage),
+      "table-nearly-full": nearlyFull(tables),
+      "drill-failed": drill?.result === "failed" ? drill.words : null,
+    };
     if (judged.view.verdict !== this.#verdict) {
       this.#verdict = judged.view.verdict;
       this.#since = Date.now();
     }
-    this.#last = judged;
     return judged;
   }
 
@@ -94,19 +139,16 @@ export class ReadinessKeeper {
     return { ...judged.view, since: new Date(this.#since).toISOString(), at: new Date().toISOString() };
   }
 
-  /** As judged last. */
-  get last(): Readiness | null {
-    return this.#last;
+  /** Entries of this node's table, and whether it is whole and could serve by its own word. */
+  own(): { readonly sessions: number; readonly ready: boolean } {
+    const { replicator, dressed, heart } = this.#sources;
+    const { sessions = 0, ready = false } = replicator()?.report() ?? {};
+    return { sessions, ready: ready && dressed() && heart()?.reasons?.length === 0 };
   }
 
-  /** Which table is nearly full, in words; null: none. */
-  nearlyFull(): string | null {
-    const { config, heart, replicator, machines } = this.#sources;
-    const state = heart();
-    const replication = replicator();
-    if (replication === null) return null;
-    const peer = state === null ? null : peerFacts(state);
-    return nearlyFull(tablesOf(config().node, replication.report().sessions, peer, machines()));
+  /** As judged last: what alarms are raised for. */
+  get lack(): Readonly<Record<Lack, string | null>> {
+    return this.#lack;
   }
 }
 

@@ -23,6 +23,7 @@ import { PairLink, type Transport } from "../peer/pairLink.ts";
 import type { Position, ReplicationState } from "../wire/control.ts";
 import type { MessageOf, PeerMessage } from "../wire/peer.ts";
 import { Audit } from "./audit.ts";
+import type { DrillMessage } from "./drill.ts";
 import { evidenceOf, type ReplicatorEvidence } from "./evidence.ts";
 import { LogReceiver } from "./logReceiver.ts";
 import { LogSender } from "./logSender.ts";
@@ -68,6 +69,7 @@ export interface ReplicatorOptions {
   readonly timers?: ConnectionTimers;
   readonly limits?: Partial<SenderLimits>;
   readonly audit?: Partial<AuditorOptions>;
+  readonly drill?: { up(): void; message(message: DrillMessage): void };
 }
 
 export interface ReplicatorReport {
@@ -94,13 +96,15 @@ export interface Replicator {
   configure(config: Config): void;
   /** For a handover: true when everything produced so far is in the standby's kernel, the slots among it. */
   waitAcknowledged(timeoutMs: number): Promise<boolean>;
+  /** False: the peer is not there, or does not know drills. */
+  sendDrill(message: DrillMessage): boolean;
   /** Has the connection made anew. */
   reconnect(): void;
   close(): Promise<void>;
 }
 
 const NOWHERE: Position = { term: 0, sequence: 0 };
-/** The protocol version that brought rounds over some buckets, what helpers expect, and the audit. */
+/** The protocol version that brought rounds over some buckets, what helpers expect, the audit, and drills. */
 const ROUNDS_SINCE = 2;
 /** How long the poll of the kernel's sockets may keep `close` waiting. */
 const POLL_MS = 100;
@@ -247,6 +251,7 @@ class RunningReplicator implements Replicator {
               stateLog: this.stateLog,
               configuration: options.configuration,
               audit: this.#audit,
+              drill: options.drill ?? null,
               isActive: this.#role === "active",
               knowsRounds: (this.#link.version ?? 0) >= ROUNDS_SINCE,
               onChange: options.onChange,
@@ -368,6 +373,12 @@ class RunningReplicator implements Replicator {
     return sessions && state;
   }
 
+  sendDrill(message: DrillMessage): boolean {
+    const knows = this.#hello !== null && (this.#link.version ?? 1) >= ROUNDS_SINCE;
+    if (knows) this.#link.send(message);
+    return knows;
+  }
+
   reconnect(): void {
     this.#link.reconnect();
   }
@@ -396,6 +407,7 @@ class RunningReplicator implements Replicator {
     const peer = { role: hello.role, term: hello.term };
     this.stateLog.input({ kind: "up", version: this.#link.version ?? 1, peer });
     this.#followAudit();
+    if ((this.#link.version ?? 1) >= ROUNDS_SINCE) this.#options.drill?.up();
     // Heart may have spoken between the hello and now.
     this.#tellRole();
     this.#options.onChange();

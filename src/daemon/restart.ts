@@ -4,7 +4,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { checkMachine, readConfiguration } from "../admin/configFiles.ts";
 import { BoundaryError } from "../base/errors.ts";
+import { formatErrors } from "../core/configTree.ts";
 import type { HeartState } from "../wire/control.ts";
 
 const RELIEVED_MS_MAX = 5000;
@@ -18,6 +20,26 @@ export function replaceDaemon(nodeFile: string): never {
   const words = [process.execPath, ...process.execArgv, cli, "run", "--node", nodeFile];
   process.execve!(process.execPath, words, process.env);
   throw new Error("unreachable: execve returned");
+}
+
+/** What the next daemon would refuse must not cost the one that runs. @throws BoundaryError with every mistake in the files */
+export function assertStarts(nodeFile: string): void {
+  const read = readConfiguration(nodeFile);
+  const errors = read.ok ? checkMachine(read.config) : read.errors;
+  if (errors.length > 0)
+    throw new BoundaryError({
+      operation: "restart the daemon",
+      code: "INVALID",
+      words: formatErrors(errors),
+    });
+}
+
+/** A heart whose sockets are those of a port that is no more serves nobody; not while traffic hangs on it. */
+export function renewHeart(heart: HeartState, log: (line: string) => void): void {
+  if (heart.role === "active") return;
+  log("a port was replaced: heart is started anew, to listen on the new one");
+  // It keeps nothing that is not on disk or in the kernel, and its gate is shut.
+  process.kill(heart.pid, "SIGKILL");
 }
 
 /** What a restart of heart needs from the daemon. */

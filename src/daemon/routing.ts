@@ -5,6 +5,7 @@ import type { Role } from "../base/units.ts";
 import type { ConfigMessage } from "../core/configLogState.ts";
 import type { PeerMessage } from "../wire/peer.ts";
 import type { Audit } from "./audit.ts";
+import type { DrillMessage } from "./drill.ts";
 import type { LogReceiver } from "./logReceiver.ts";
 import type { LogSender } from "./logSender.ts";
 import type { MergeTaker } from "./mergeTaker.ts";
@@ -20,6 +21,8 @@ export interface Destinations {
     peerRole(role: Role): void;
   };
   readonly audit: Audit;
+  /** Null: a replicator without a daemon around it. */
+  readonly drill: { message(message: DrillMessage): void } | null;
   /** This node is. */
   readonly isActive: boolean;
   /** The peer does, by the version that is spoken. */
@@ -62,6 +65,11 @@ export function route(message: PeerMessage, to: Destinations): void {
     case "configurationFetch":
     case "configurationVersion":
       to.configuration.message(message);
+      return;
+    case "drillReturn":
+    case "drillAnswer":
+    case "drillReport":
+      to.drill?.message(message);
       return;
     case "roleChanged":
       to.configuration.peerRole(message.role);

@@ -48,6 +48,14 @@ export function messageText(message: PeerMessage, records: readonly NamedRecord[
       return [factsText(message)];
     case "stateAcknowledge":
       return [`state up to ${message.number} is in force`];
+    case "drillReturn":
+      return [`drill ${message.number}: hand back`];
+    case "drillAnswer":
+      return [
+        `drill ${message.number}: ${message.ok ? "handed back" : "not handed back"}: ${printable(message.words)}`,
+      ];
+    case "drillReport":
+      return [drillReportText(message)];
     case "configurationState":
     case "configurationPropose":
     case "configurationVerdict":
@@ -192,6 +200,12 @@ function factsText({ number, facts }: MessageOf<"nodeFacts">): string {
     `${Math.round(memoryBytes / 2 ** 20)} MiB, at most ${conntrackMax} sessions in ${conntrackBuckets} buckets${nft}, ` +
     `booted ${isoTime(facts.bootedAt)}, clock ${isoTime(facts.clock)}`
   );
+}
+
+function drillReportText({ report }: MessageOf<"drillReport">): string {
+  const { at, node, result, words, switches, duration } = report;
+  const times = switches.map(({ to, ms }) => `, to ${to} in ${ms} ms`).join("");
+  return `drill of ${node}, ${isoTime(at)}: ${result} after ${duration / 10} s${times}: ${printable(words)}`;
 }
 
 type Configuration = Extract<PeerMessage, { kind: `configuration${string}` }>;

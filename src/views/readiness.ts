@@ -99,3 +99,43 @@ export function renderReadiness(
     `  ${style("dim", "Last drill")}  ${lastDrill === null ? "never" : drillText(lastDrill, nowMs)}`,
   ].join("\n")}\n`;
 }
+
+const countText = (value: number | null): string => (value === null ? "?" : count(value));
+
+/** A drill that was just run, as text that ends with a line feed. */
+export function renderDrill(report: DrillReport, style: Style): string {
+  const { result, words, sessions, switches, probes, seconds, forced } = report;
+  const rows = (["before", "away", "after"] as const).flatMap((moment): Cell[][] => {
+    const counted = sessions[moment];
+    return counted === null ? [] : [[MOMENTS[moment], countText(counted.a), countText(counted.b)]];
+  });
+  const lines = switches.map(
+    ({ to, ms, gapMs }) =>
+      `  To ${to} in ${duration(ms)}, ${gapMs === null ? "the gap was not measured" : `nobody seen to serve for ${duration(gapMs)}`}.`,
+  );
+  const refused = result === "refused";
+  return `${[
+    `${style(result === "passed" ? "good" : "bad", result.toUpperCase())}  ${style("bold", sentence(words))}`,
+    ...(refused
+      ? ["  Nothing was begun. `--force` tries all the same, as far as the election lets it."]
+      : []),
+    ...lines,
+    ...(probes === null
+      ? []
+      : [`  ${count(probes.lost)} of ${plural(probes.sent, "probe")} on the LAN were lost.`]),
+    ...(rows.length === 0 || refused
+      ? []
+      : [
+          table(
+            [{ title: "Sessions" }, { title: "a", align: "right" }, { title: "b", align: "right" }],
+            rows,
+            style,
+            2,
+          ),
+        ]),
+    ...(refused ? [] : [style("dim", `  ${seconds} s in all${forced ? ", by force" : ""}`)]),
+  ].join("\n")}\n`;
+}
+
+const MOMENTS = { before: "before", away: "while the other one served", after: "behind it" } as const;
+const sentence = (words: string): string => (words.endsWith(".") ? printable(words) : `${printable(words)}.`);

@@ -11,7 +11,7 @@ import type {
   ConfigurationVersionView,
   PairConfigurationView,
 } from "./controlConfiguration.ts";
-import type { ReadinessView } from "./controlReadiness.ts";
+import type { DrillReport, ReadinessView } from "./controlReadiness.ts";
 import type { LinkState, NodeFacts } from "./messagesNode.ts";
 
 /** A place in the log: sequence numbers start at 1 with each term. */
@@ -184,6 +184,8 @@ export type DaemonRequest =
       readonly limit: number;
     }
   | { readonly kind: "handover"; readonly request: number }
+  /** Hands over and back, and answers when it is done. `force`: also where the pair is not ready. */
+  | { readonly kind: "drill"; readonly request: number; readonly force: boolean }
   /** Without a failover: the daemon replaces itself, or heart where its gate does not hang on it. */
   | { readonly kind: "restart"; readonly request: number; readonly what: "daemon" | "heart" }
   | { readonly kind: "stop"; readonly request: number }
@@ -340,6 +342,7 @@ export type DaemonMessage =
   | { readonly kind: "pair"; readonly request: number; readonly view: PairView }
   | { readonly kind: "alarms"; readonly request: number; readonly view: AlarmsView }
   | { readonly kind: "readiness"; readonly request: number; readonly view: ReadinessView }
+  | { readonly kind: "drilled"; readonly request: number; readonly report: DrillReport }
   | { readonly kind: "links"; readonly request: number; readonly links: readonly LinkView[] }
   | {
       readonly kind: "sessions";

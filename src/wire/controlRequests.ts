@@ -51,6 +51,7 @@ function filterFault(filter: unknown): string | null {
 const keysOf: Readonly<Record<DaemonRequest["kind"], readonly string[]>> = {
   show: ["kind", "request", "what", "filter", "limit"],
   handover: ["kind", "request"],
+  drill: ["kind", "request", "force"],
   restart: ["kind", "request", "what"],
   stop: ["kind", "request"],
   apply: ["kind", "request", "source", "author", "message", "replace", "base"],
@@ -144,6 +145,7 @@ const faultsOf: Readonly<Record<DaemonRequest["kind"], (value: Fields) => string
   show: showFault,
   restart: restartFault,
   handover: () => null,
+  drill: (value) => faultOf({ force: ["true or false", (force) => typeof force === "boolean"] }, value),
   stop: () => null,
   record: recordFault,
   apply: applyFault,

@@ -8,6 +8,7 @@ import { MESSAGE_BYTES_MAX, TEXT_BYTES_MAX } from "../base/limits.ts";
 import { type Field, hex, oneOf, struct, text, u8, u32, u48, type ValueOf } from "./codec.ts";
 import { auditMessages } from "./messagesAudit.ts";
 import { configurationMessages } from "./messagesConfiguration.ts";
+import { drillMessages } from "./messagesDrill.ts";
 import { logMessages } from "./messagesLog.ts";
 import { nodeMessages } from "./messagesNode.ts";
 import { node, role } from "./peerFields.ts";
@@ -89,6 +90,7 @@ const messages = {
   ...logMessages,
   ...configurationMessages,
   ...nodeMessages,
+  ...drillMessages,
   ...auditMessages,
 } as const;
 
@@ -97,7 +99,7 @@ export const TYPE_GROUPS = {
   connection: { first: 1, last: 15, kinds: Object.keys(connectionMessages) },
   log: { first: 16, last: 31, kinds: Object.keys(logMessages) },
   configuration: { first: 32, last: 39, kinds: Object.keys(configurationMessages) },
-  node: { first: 40, last: 47, kinds: Object.keys(nodeMessages) },
+  node: { first: 40, last: 47, kinds: Object.keys({ ...nodeMessages, ...drillMessages }) },
   applications: { first: 48, last: 55, kinds: [] },
   qos: { first: 56, last: 63, kinds: [] },
   audit: { first: 64, last: 71, kinds: Object.keys(auditMessages) },

@@ -62,6 +62,8 @@ replication:
       network: 10.20.98.0/24
     - network: 10.20.99.0/24
 helpers: [ftp, sip, "sip:5062"]
+drill:
+  at: Sun 03:00
 `;
 
 export const FULL_NODE = `node: a

@@ -60,6 +60,7 @@ export function pairConfig(part: Partial<Config> = {}): Config {
     },
     placementSeed: 12345,
     helpers: [],
+    drill: null,
     sending: SENDING_DEFAULT,
     peerKeys: [],
     ownKeys: [],

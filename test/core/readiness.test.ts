@@ -26,7 +26,7 @@ test("a pair that is well is ready, by either node's word", () => {
     );
   }
   const { total, held, provenAgeMs } = judge(wellActive).view;
-  assert.deepEqual({ total, held, provenAgeMs }, { total: 20_216, held: 20_216, provenAgeMs: 14_000 });
+  assert.deepEqual({ total, held, provenAgeMs }, { total: 20_300, held: 20_300, provenAgeMs: 14_000 });
 });
 
 type Change = readonly [

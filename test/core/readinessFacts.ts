@@ -50,7 +50,7 @@ export const wellActive: ReadinessFacts = {
   refused: 0,
   damage: { ended: 0, changed: 0, uncertain: false },
   audit: { provenAgeMs: 14_000, pass: auditPass, standing: 0, late: null },
-  sessions: 20_310,
+  sessions: 20_300,
   tables: [
     { node: "a", entries: 20_310, max: 262_144 },
     { node: "b", entries: 20_300, max: 262_144 },
@@ -63,7 +63,7 @@ export const wellStandby: ReadinessFacts = {
   ...wellActive,
   node: "b",
   role: "standby",
-  peer: { heard: true, role: "active", ready: true, readiness: 10_000, sessions: 20_310 },
+  peer: { heard: true, role: "active", ready: true, readiness: 10_000, sessions: 20_300 },
   gateOpen: false,
   behind: null,
 };

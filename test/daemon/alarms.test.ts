@@ -43,6 +43,13 @@ const fine: AlarmFacts = {
   replication,
   machines: { own: factsExample, peer: factsExample },
   refused: 0,
+  lack: {
+    "position-stuck": null,
+    "events-overrun": null,
+    "table-disturbed": null,
+    "table-nearly-full": null,
+    "drill-failed": null,
+  },
   configuration: { difference: null, storeFault: null },
   config: {
     node: "b",

@@ -337,6 +337,7 @@ function configOf(node: NodeId, peerKey: string): Config {
     },
     placementSeed: 1,
     helpers: [],
+    drill: null,
     sending: DEFAULT_SENDING,
     peerKeys: [peerKey],
     ownKeys: [],

@@ -19,12 +19,12 @@ for (const [what, facts, text] of [
   [
     "well, from the active",
     wellActive,
-    "b could take over now: 20,216 of 20,216 sessions held, 0 behind, proven 14 s ago.",
+    "b could take over now: 20,300 of 20,300 sessions held, 0 behind, proven 14 s ago.",
   ],
   [
     "well, from the standby",
     wellStandby,
-    "b could take over now: 20,216 of 20,216 sessions held, proven 14 s ago.",
+    "b could take over now: 20,300 of 20,300 sessions held, proven 14 s ago.",
   ],
   [
     "alone",
@@ -34,7 +34,7 @@ for (const [what, facts, text] of [
   [
     "some ended by hand",
     { ...wellStandby, damage: { ended: 1000, changed: 0, uncertain: false } },
-    "NOT READY: 1000 ended here by somebody else (19,216 of 20,216 sessions held, 95.05 %).",
+    "NOT READY: 1000 ended here by somebody else (19,300 of 20,300 sessions held, 95.05 %).",
   ],
   [
     "not compared yet",
@@ -50,7 +50,7 @@ test("the whole page of a pair that has never drilled", () => {
   const page = renderReadiness(viewOf({ ...wellActive, drill: null }), { nowMs: NOW, style: plainStyle });
   assert.equal(
     page,
-    `READY  b could take over now: 20,216 of 20,216 sessions held, 0 behind, proven 14 s ago.
+    `READY  b could take over now: 20,300 of 20,300 sessions held, 0 behind, proven 14 s ago.
     - drill: this pair has never drilled. \`understudy drill\` hands over and back, and tells what it
     cost.
 Seen from node a, so since 2026-11-20 15:20:01 UTC, 6 min ago

@@ -15,7 +15,7 @@ const apply = {
   replace: false,
   base: null,
 };
-const kinds = "show, handover, restart, stop, apply, configuration, versions or record";
+const kinds = "show, handover, drill, restart, stop, apply, configuration, versions or record";
 const order = { file: "/tmp/log", what: "frames", seconds: 60, megabytes: 64, reconnect: false };
 
 for (const request of [

@@ -1,4 +1,4 @@
-// One of each message of a node's own state: the examples of docs/protocol.md §5.6.
+// One of each message of a node's own state: and of drills: the examples of docs/protocol.md §5.6.
 
 import type { PeerMessage } from "../../src/wire/peer.ts";
 
@@ -18,6 +18,34 @@ export const factsExample = {
   bootedAt: 1_763_990_000_000,
   clock: 1_764_000_000_000,
 };
+
+export const drillExamples = {
+  drillReturn: { kind: "drillReturn", number: 1 },
+  drillAnswer: { kind: "drillAnswer", number: 1, ok: true, words: "a is active in term 43" },
+  drillReport: {
+    kind: "drillReport",
+    report: {
+      at: 1_764_000_000_000,
+      node: "a",
+      result: "passed",
+      scheduled: true,
+      forced: false,
+      duration: 92,
+      words: "b served for 4.1 s, and a serves again",
+      counts: [
+        { a: 20_216, b: 20_200 },
+        { a: 20_310, b: 20_316 },
+        { a: 20_300, b: 0xffffffff },
+      ],
+      switches: [
+        { to: "b", ms: 61, gapMs: 0 },
+        { to: "a", ms: 70, gapMs: 0xffffffff },
+      ],
+      probesSent: 410,
+      probesLost: 1,
+    },
+  },
+} as const satisfies Readonly<Record<string, PeerMessage>>;
 
 export const nodeExamples = {
   slots: { kind: "slots", number: 2, term: 7, seed: 0x01020304, slots },

@@ -25,7 +25,7 @@ import {
 import { assertGolden, golden } from "../golden/golden.ts";
 import { auditExamples } from "./auditSamples.ts";
 import { configurationExamples } from "./configurationSamples.ts";
-import { nodeExamples } from "./nodeSamples.ts";
+import { drillExamples, nodeExamples } from "./nodeSamples.ts";
 
 const position = { term: 7, sequence: 0x0102030405 };
 const digest = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -95,6 +95,7 @@ const examples: { readonly [K in MessageKind]: Extract<PeerMessage, { kind: K }>
   roundSwept: { kind: "roundSwept", position, generation: 2 },
   ...configurationExamples,
   ...nodeExamples,
+  ...drillExamples,
   ...auditExamples,
 };
 const all: readonly PeerMessage[] = Object.values(examples);
@@ -192,6 +193,9 @@ test("the numbers of messages are those of docs/protocol.md §5; none is another
     links: 41,
     nodeFacts: 42,
     stateAcknowledge: 43,
+    drillReturn: 44,
+    drillAnswer: 45,
+    drillReport: 46,
     auditBegin: 64,
     auditFolded: 65,
     auditEnd: 66,
