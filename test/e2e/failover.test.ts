@@ -8,7 +8,9 @@ import { holds, LAB_TIMEOUT_MS, REPLICATION } from "./labRun.ts";
 
 const SMALL = ["--live", "20", "--background", "500", "--short"];
 const FIRST = ["crash", "power", "freeze", "handover", "placement"];
-const ELSEWHERE: readonly string[] = [...FIRST, "kinds", "kinds-handover", ...REPLICATION];
+/** With what each has to have found: proof.test.ts. */
+const PROOF = ["audit", "overrun", "readiness", "soak"];
+const ELSEWHERE: readonly string[] = [...FIRST, "kinds", "kinds-handover", ...REPLICATION, ...PROOF];
 const VARIANTS = ["deaf-wan-both", "unplug-standby-ports", "read-only-disk"];
 const LONGER = ["damaged"];
 
